@@ -1,0 +1,76 @@
+"""Loading studies and recipes. Loading executes nothing and creates nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from slws_lab.errors import UserError, nearest
+from slws_lab.spec.recipe import Recipe
+from slws_lab.spec.source import Source, read, validate
+from slws_lab.spec.study import StudySpec
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study as loaded. Its recipe is not validated alone: the study may set what the recipe leaves out."""
+
+    spec: StudySpec
+    root: Path
+    source: Source
+    recipe: Source
+
+
+def find_root(start: Path) -> Path:
+    """Return the nearest folder at or above `start` that holds pyproject.toml or .slws, else the current folder."""
+    for folder in (start, *start.parents):
+        if (folder / "pyproject.toml").is_file() or (folder / ".slws").is_dir():
+            return folder
+    return Path.cwd()
+
+
+def find_study(name: str) -> Path:
+    """Return the path that STUDY on the command line means: a path, or a name under studies/.
+
+    Raises:
+        UserError: There is no such file.
+    """
+    given = Path(name)
+    if given.suffix in (".yaml", ".yml") or given.is_file():
+        return given
+    folder = find_root(Path.cwd()) / "studies"
+    found = folder / f"{name}.yaml"
+    if found.resolve().parent == folder.resolve() and found.is_file():
+        return found
+    names = sorted(p.stem for p in folder.glob("*.yaml"))
+    todo = nearest(name, names) or "give the path of a study file"
+    raise UserError(f"no study '{name}'", where=str(folder), allowed=", ".join(names), todo=todo)
+
+
+def load_study(path: Path) -> Study:
+    """Load a study and the recipe that it names.
+
+    Raises:
+        UserError: Any mistake in the file, with its place; or a recipe outside the root.
+    """
+    source = read(path)
+    spec = validate(StudySpec, source)
+    root = find_root(path.resolve().parent)
+    recipe_path = path.parent / spec.recipe
+    if not recipe_path.resolve().is_relative_to(root.resolve()):
+        raise UserError(f"the recipe '{spec.recipe}' lies outside the project", where=source.where(("recipe",)),
+                        allowed=f"a path within {root}")  # fmt: skip
+    if not recipe_path.is_file():
+        near = nearest(recipe_path.name, [p.name for p in recipe_path.parent.glob("*.yaml")])
+        raise UserError(f"no recipe '{spec.recipe}'", where=source.where(("recipe",)),
+                        allowed="a path relative to the study file", todo=near)  # fmt: skip
+    return Study(spec, root, source, read(recipe_path))
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Load and validate a recipe.
+
+    Raises:
+        UserError: Any mistake in the file, with its place.
+    """
+    return validate(Recipe, read(path))

@@ -1,0 +1,149 @@
+"""Where things stand in a workspace: runs, their attempts, and the files of an attempt."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from slws_lab.spec import RunSpec, canonical, run_id
+from slws_lab.tracking.files import read_json, write_json
+
+FINAL = ("finished", "diverged")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One execution of a run, in a folder of its own. A killed one is resumed here; a rerun gets a new folder."""
+
+    path: Path
+
+    @property
+    def number(self) -> int:
+        return int(self.path.name.removeprefix("attempt-"))
+
+    @property
+    def run_id(self) -> str:
+        return self.path.parent.name
+
+    @property
+    def claim(self) -> Path:
+        return self.path / "claim"
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "journal.jsonl"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.txt"
+
+    @property
+    def starts(self) -> Path:
+        """One line each time a worker began or resumed the attempt."""
+        return self.path / "starts.jsonl"
+
+    def result(self) -> dict[str, Any] | None:
+        """Return what the attempt ended with; None while it has not ended."""
+        found: dict[str, Any] | None = read_json(self.path / "result.json")
+        return found
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Write the result, the last thing that an attempt writes."""
+        write_json(self.path / "result.json", result)
+
+    @property
+    def status(self) -> str | None:
+        result = self.result()
+        return None if result is None else str(result["status"])
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """All attempts of one run."""
+
+    path: Path
+
+    @property
+    def run_id(self) -> str:
+        return self.path.name
+
+    def spec(self) -> RunSpec | None:
+        """Return the run that stands in run.json; None if it was never written."""
+        raw = read_json(self.path / "run.json")
+        return None if raw is None else RunSpec.model_validate_json(json.dumps(raw["spec"]))
+
+    def create(self, run: RunSpec) -> None:
+        """Write run.json, once."""
+        if not (self.path / "run.json").exists():
+            spec = run.model_dump(mode="json")
+            write_json(self.path / "run.json", {"run_id": self.run_id, "spec": spec, "canonical": canonical(run)})
+
+    def attempts(self) -> list[Attempt]:
+        """Return the attempts in order."""
+        found = [Attempt(p) for p in self.path.glob("attempt-*") if re.fullmatch(r"attempt-\d+", p.name)]
+        return sorted(found, key=lambda attempt: attempt.number)
+
+    def new_attempt(self) -> Attempt:
+        """Create the next attempt."""
+        number = max((attempt.number for attempt in self.attempts()), default=0) + 1
+        attempt = Attempt(self.path / f"attempt-{number}")
+        attempt.path.mkdir(parents=True)
+        return attempt
+
+    def open_attempt(self) -> Attempt:
+        """Return the attempt to work on: the last one if it has not ended, else a new one."""
+        attempts = self.attempts()
+        return attempts[-1] if attempts and attempts[-1].status is None else self.new_attempt()
+
+    def choose(self, attempt: Attempt) -> None:
+        """Make the tables use an attempt instead of the first that ended."""
+        write_json(self.path / "chosen.json", {"attempt": attempt.number})
+
+    def chosen(self) -> Attempt | None:
+        """Return the attempt that tables use: the chosen one, else the first with a final result, else the last."""
+        attempts = self.attempts()
+        ended = [attempt for attempt in attempts if attempt.status in FINAL]
+        wanted = (read_json(self.path / "chosen.json") or {}).get("attempt")
+        picked = [attempt for attempt in ended if attempt.number == wanted]
+        return next(iter(picked or ended or attempts[-1:]), None)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The `.slws` folder of a project: run folders, the mirror's state, jobs. Nothing in it needs to be committed."""
+
+    path: Path
+
+    def run(self, run: RunSpec | str) -> RunFolder:
+        """Return a run's folder by its spec or id; it need not exist."""
+        return RunFolder(self.runs / (run if isinstance(run, str) else run_id(run)))
+
+    def folders(self) -> Iterator[RunFolder]:
+        """Yield all run folders, sorted by id."""
+        yield from (RunFolder(p) for p in sorted(self.runs.glob("*")) if (p / "run.json").is_file())
+
+    @cached_property
+    def runs(self) -> Path:
+        return self.path / "runs"
+
+    @cached_property
+    def jobs(self) -> Path:
+        return self.path / "jobs"
+
+    @cached_property
+    def mirror(self) -> Path:
+        return self.path / "mirror"
+
+    @cached_property
+    def cache(self) -> Path:
+        return self.path / "cache"
+

@@ -1,0 +1,111 @@
+"""Provenance: which code, packages and machine a run came from. Never the environment's variables, which hold secrets."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+# The packages whose code makes the numbers; the rest of the project places, records and shows them.
+NUMERIC = ("slws_lab.scan", "slws_lab.models", "slws_lab.shuffle", "slws_lab.data", "slws_lab.training")
+PACKAGES = ("slws-lab", "torch", "timm", "numpy", "scikit-learn", "mamba-ssm", "causal-conv1d", "triton")
+NOT_CODE = (":(exclude)reports", ":(exclude).slws")
+
+
+@cache
+def gather(root: Path) -> dict[str, Any]:
+    """Return the provenance of runs that this process executes; call it after the numeric modules are imported.
+
+    Args:
+        root: The project's folder, whose git state is recorded.
+    """
+    modules = module_digests()
+    return {**git_state(root), "code": code_digest(modules), "modules": modules, "packages": packages(), "machine": machine()}
+
+
+def module_digests() -> dict[str, str]:
+    """Return module name -> 12 hex of its file, for the numeric modules imported by now."""
+    files = {
+        name: Path(module.__file__)
+        for name, module in sorted(sys.modules.items())
+        if name.startswith(NUMERIC) and getattr(module, "__file__", None)
+    }
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for name, path in files.items()}
+
+
+def code_digest(modules: dict[str, str]) -> str:
+    """Return one digest of all modules' digests."""
+    return hashlib.sha256(repr(sorted(modules.items())).encode()).hexdigest()[:12]
+
+
+def changed_modules(modules: dict[str, str]) -> list[str]:
+    """Return which of the recorded modules have another content on disk now, or are gone; nothing is imported."""
+    home = Path(__file__).parents[1]
+    changed = []
+    for name, digest in modules.items():
+        stem = home.joinpath(*name.split(".")[1:])
+        path = next((p for p in (stem.with_suffix(".py"), stem / "__init__.py") if p.is_file()), None)
+        if path is None or hashlib.sha256(path.read_bytes()).hexdigest()[:12] != digest:
+            changed.append(name)
+    return changed
+
+
+def packages() -> dict[str, str]:
+    """Return the versions of the installed packages that can change a number, and Python's."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def git_state(root: Path) -> dict[str, Any]:
+    """Return commit, whether the tree differs from it (reports/ and .slws/ aside), and a digest of the difference."""
+    commit = _git(root, "rev-parse", "HEAD")
+    if commit is None:
+        return {"commit": None, "dirty": None, "diff": None}
+    status = _git(root, "status", "--porcelain", "--", ".", *NOT_CODE) or ""
+    diff = _git(root, "diff", "HEAD", "--", ".", *NOT_CODE) or ""
+    return {"commit": commit, "dirty": bool(status), "diff": hashlib.sha256(diff.encode()).hexdigest()[:12] if diff else None}
+
+
+def git_diff(root: Path) -> str:
+    """Return the difference of the tree to its commit, to be kept beside a run; empty where there is none."""
+    return _git(root, "diff", "HEAD", "--", ".", *NOT_CODE) or ""
+
+
+def machine() -> dict[str, Any]:
+    """Return what the machine is."""
+    return {
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")] if cpuinfo.exists() else []
+    return names[0].split(":", 1)[1].strip() if names else platform.processor() or platform.machine()
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=30, check=True,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"}, errors="replace",
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None  # no git, or no repository: the record says so by its absence
+    return done.stdout.strip()

@@ -6,7 +6,13 @@ import difflib
 from collections.abc import Iterable
 
 
-class UserError(Exception):
+class SlwsError(Exception):
+    """Something that the user must know and that is no mistake of theirs: one message, exit code 1, no traceback."""
+
+    exit_code = 1
+
+
+class UserError(SlwsError):
     """A mistake the user can mend: shown as one message, exit code 2, no traceback.
 
     Args:

@@ -2,9 +2,9 @@
 
 from slws_lab.spec.design import Arm, Design, Duplicate, Role
 from slws_lab.spec.expand import MAX_RUNS, check_recipe, expand
-from slws_lab.spec.factors import matches
+from slws_lab.spec.factors import matches, where_set
 from slws_lab.spec.identity import IDENTITY_VERSION, canonical, digest, flatten, run_id
-from slws_lab.spec.load import Study, find_root, find_study, load_recipe, load_study
+from slws_lab.spec.load import Study, find_root, find_study, load_recipe, load_study, study_of_recipe
 from slws_lab.spec.recipe import (
     AugmentSpec,
     DataSpec,
@@ -23,5 +23,5 @@ __all__ = [
     "IDENTITY_VERSION", "MAX_RUNS", "Arm", "AugmentSpec", "Comparisons", "DataSpec", "Design", "Duplicate", "Metric",
     "ModelSpec", "Recipe", "Resources", "Role", "RunSpec", "Schedule", "ShuffleSpec", "Study", "StudySpec", "TrainSpec",
     "canonical", "check_recipe", "digest", "expand", "find_root", "find_study", "flatten", "json_schema", "load_recipe",
-    "load_study", "matches", "run_id",
+    "load_study", "matches", "run_id", "study_of_recipe", "where_set",
 ]  # fmt: skip

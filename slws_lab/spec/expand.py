@@ -19,7 +19,6 @@ from slws_lab.spec.design import Arm, Design, Duplicate, Role
 from slws_lab.spec.identity import digest
 from slws_lab.spec.load import Study
 from slws_lab.spec.recipe import Recipe
-from slws_lab.spec.source import parse
 from slws_lab.spec.study import Block, GridBlock, Level, ListBlock, OneAtATimeBlock, Settings
 
 MAX_RUNS = 1_000_000
@@ -43,9 +42,13 @@ def check_recipe(study: Study, settings: Settings) -> Recipe:
     off = tuple(name for name in study.spec.factors if name not in settings)
     tree = paths.assign(study.recipe.data, {**study.spec.set, **settings}, off)
     try:
-        return parse(Recipe, tree)
+        recipe = Recipe.model_validate(tree)
     except ValidationError as error:
         raise factors.locate(error, study, settings) from None
+    if study.spec.metric.weights == "ema" and recipe.train.ema_decay is None:
+        raise UserError("the metric is of the moving average of the weights, and there is none",
+                        where=study.source.where(("metric", "weights")), todo="set train.ema_decay, or weights: raw")  # fmt: skip
+    return recipe
 
 
 def _grid(x: _Expansion, block: GridBlock) -> Iterator[Settings]:

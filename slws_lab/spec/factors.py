@@ -60,12 +60,22 @@ def labels(settings: list[Settings]) -> list[str]:
 
 def locate(error: ValidationError, study: Study, settings: Settings) -> UserError:
     """Say where the value stands that a recipe's validation refused: a level, `set`, or the recipe's own file."""
-    loc = error.errors(include_url=False)[0]["loc"]
-    dotted = ".".join(map(str, loc))
+    place = _origin(study, ".".join(map(str, error.errors(include_url=False)[0]["loc"])), settings)
+    return explain(error, study.recipe) if place is None else explain(error, study.source, place)
+
+
+def where_set(study: Study, field: str, settings: Settings) -> str:
+    """Say where a field of an arm's recipe got its value: a level, `set`, or the recipe's own file."""
+    place = _origin(study, field, settings)
+    return study.recipe.where(tuple(field.split("."))) if place is None else study.source.where(place)
+
+
+def _origin(study: Study, field: str, settings: Settings) -> Loc | None:
+    """Return the place in the study of what set a field, or a part of it; None if it stands in the recipe."""
     for name in sorted({*settings, *study.spec.set}, key=len, reverse=True):
-        if dotted == name or dotted.startswith(name + ".") or (name.startswith(dotted + ".") and dotted):
-            return explain(error, study.source, _place(study, name, settings))
-    return explain(error, study.recipe)
+        if field == name or field.startswith(name + ".") or (field and name.startswith(field + ".")):
+            return _place(study, name, settings)
+    return None
 
 
 def _place(study: Study, name: str, settings: Settings) -> Loc:

@@ -74,3 +74,18 @@ def load_recipe(path: Path) -> Recipe:
         UserError: Any mistake in the file, with its place.
     """
     return validate(Recipe, read(path))
+
+
+def study_of_recipe(path: Path, seed: int) -> Study:
+    """Make a study of one run out of a recipe, so that a single training is recorded and mirrored like any other.
+
+    Raises:
+        UserError: Any mistake in the recipe, with its place.
+    """
+    recipe = read(path)
+    validate(Recipe, recipe)
+    spec = StudySpec.model_validate({
+        "name": path.stem, "question": f"One training of {path.name}", "recipe": path.name,
+        "designs": [{"list": [{}]}], "seeds": [seed],
+    })  # fmt: skip
+    return Study(spec, find_root(path.resolve().parent), recipe, recipe)

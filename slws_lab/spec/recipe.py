@@ -64,9 +64,9 @@ class ShuffleSpec(Spec):
 
     schedule: Schedule = Field("none", description="Shape of the rate over depth; none trains without the shuffle.")
     max_rate: Rate = Field(0.0, description="Largest rate of any layer. Without meaning for none and custom.")
-    steps: int | None = Field(None, ge=1, description="Number of stairs, for step only; null means 2.")
+    steps: int | None = Field(None, ge=2, description="Number of stairs, for step only; null means 2.")
     k: int | None = Field(None, ge=1, description="How many of the last layers are shuffled, for last_k only.")
-    rates: tuple[Rate, ...] | None = Field(None, description="One rate a layer, for custom only.")
+    rates: tuple[Rate, ...] | None = Field(None, strict=False, description="One rate a layer, for custom only.")
 
     @model_validator(mode="before")
     @classmethod
@@ -98,7 +98,7 @@ class TrainSpec(Spec):
     warmup_lr: float = Field(1e-6, ge=0, description="Learning rate at the start of the warm-up.")
     weight_decay: float = Field(0.05, ge=0, description="AdamW's decoupled decay, not applied to vectors.")
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
-        (0.9, 0.999), description="AdamW's betas."
+        (0.9, 0.999), strict=False, description="AdamW's betas."
     )
     eps: float = Field(1e-8, gt=0, description="AdamW's epsilon.")
     clip_grad: float | None = Field(None, gt=0, description="Largest gradient norm; null does not clip.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,15 +74,10 @@ def read(path: Path) -> Source:
     return Source(path, reader.plain(tree, ()), reader.keys, reader.values)
 
 
-def parse(model: type[S], data: dict[str, Any]) -> S:
-    """Validate plain data by JSON's strict rules: a list may be a tuple, but `"30"` and `true` are no numbers."""
-    return model.model_validate_json(json.dumps(data))
-
-
 def validate(model: type[S], source: Source) -> S:
     """Validate a file against a spec; a mistake becomes one `UserError` with its place."""
     try:
-        return parse(model, source.data)
+        return model.model_validate(source.data)
     except ValidationError as error:
         raise explain(error, source) from None
 
@@ -144,6 +138,9 @@ class _Reader:
         self.count += 1
         if len(loc) > MAX_DEPTH or self.count > MAX_NODES:
             raise self._error("nested too deeply or too large (an alias that contains itself?)", loc)
+        tag = getattr(getattr(node, "tag", None), "value", None)
+        if tag is not None:
+            raise self._error(f"the tag {tag} is not allowed here", loc)
         if isinstance(node, CommentedMap):
             return {self._key(node, key, loc): self.plain(item, (*loc, key)) for key, item in node.items()}
         if isinstance(node, CommentedSeq):

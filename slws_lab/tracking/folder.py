@@ -76,10 +76,15 @@ class RunFolder:
     def run_id(self) -> str:
         return self.path.name
 
-    def spec(self) -> RunSpec | None:
-        """Return the run that stands in run.json; None if it was never written."""
-        raw = read_json(self.path / "run.json")
-        return None if raw is None else RunSpec.model_validate_json(json.dumps(raw["spec"]))
+    def spec(self) -> RunSpec:
+        """Return the run that stands in run.json."""
+        raw = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        return RunSpec.model_validate(raw["spec"])
+
+    def canonical(self) -> dict[str, Any]:
+        """Return what the run's id hashes."""
+        found: dict[str, Any] = json.loads(read_json(self.path / "run.json")["canonical"])
+        return found
 
     def create(self, run: RunSpec) -> None:
         """Write run.json, once."""

@@ -41,6 +41,14 @@ def module_digests() -> dict[str, str]:
     return {name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for name, path in files.items()}
 
 
+def numeric_files_digest() -> str:
+    """Return one digest of all numeric code on disk, imported or not."""
+    home = Path(__file__).parents[1]
+    folders = [home.joinpath(*name.split(".")[1:]) for name in NUMERIC]
+    files = sorted(path for folder in folders for path in folder.rglob("*.py"))
+    return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files)).hexdigest()[:12]
+
+
 def code_digest(modules: dict[str, str]) -> str:
     """Return one digest of all modules' digests."""
     return hashlib.sha256(repr(sorted(modules.items())).encode()).hexdigest()[:12]

@@ -8,13 +8,8 @@ from typing import Any
 from slws_lab.spec import Metric
 from slws_lab.tracking import journal
 from slws_lab.tracking.claim import is_held
+from slws_lab.tracking.compare import differences
 from slws_lab.tracking.folder import FINAL, RunFolder, Workspace
-
-# Columns of records.csv that measure time, memory, place or attempt: two executions of one run may differ in these and in no other.
-MEASUREMENTS = (
-    "attempt", "attempts", "resumes", "started", "finished", "seconds", "train/images_per_s", "train/peak_memory_mb", "host",
-    "device",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -26,6 +21,7 @@ class RunRecord:
         status: finished, diverged, failed, running, or pending.
         attempt: Number of the attempt that counts; 0 while there is none.
         attempts: How many attempts there are.
+        differs: Whether another attempt ended with other numbers.
         cause: Why it failed or diverged; empty otherwise.
         curves: Metric name -> step -> value, from the journal.
         result: All of result.json; empty while the attempt has not ended.
@@ -35,6 +31,7 @@ class RunRecord:
     status: str
     attempt: int
     attempts: int
+    differs: bool = False
     cause: str = ""
     curves: dict[str, dict[int, float]] = field(default_factory=dict, repr=False)
     result: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -63,8 +60,11 @@ def record(folder: RunFolder) -> RunRecord:
     status = result.get("status") or ("running" if is_held(attempt.claim) else "pending")
     points = journal.points(journal.read(attempt.journal))
     curves = {name: {step: value for step, (value, _) in sorted(curve.items())} for name, curve in points.items()}
+    attempts = folder.attempts()
+    others = [other for other in attempts if other != attempt and other.status in FINAL]
+    differs = status in FINAL and any(differences(attempt, other) for other in others)
     return RunRecord(
-        folder.run_id, status, attempt.number, len(folder.attempts()), result.get("cause", ""), curves, result
+        folder.run_id, status, attempt.number, len(attempts), differs, result.get("cause", ""), curves, result
     )
 
 

@@ -1,0 +1,107 @@
+"""The formulas: pure functions on arrays, by scipy and statsmodels. Pairs, families and verdicts: `contrasts`.
+
+Everywhere `values` and `reference` are float arrays of shape (pairs,), paired by position, without NaN.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.weightstats import ttost_paired
+
+Array = npt.NDArray[np.float64]
+
+MIN_PAIRS = 3
+# Sign-flip is exact up to 2^16 flips (16 pairs), beyond that by this many random ones with a fixed generator.
+FLIPS = 99_999
+# Deltas that differ by less than this share of the values differ by rounding only.
+ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class Paired:
+    """What pairs say about a difference.
+
+    Attributes:
+        n: Number of pairs.
+        delta: Mean of values - reference, in the values' unit; None without pairs.
+        low: Lower end of the paired t interval; None, as all below, under 3 pairs or without spread.
+        high: Upper end.
+        p: Two-sided p of the paired t test.
+        p_signflip: Two-sided p of the exact sign-flip test.
+        effect: Mean of the deltas over their standard deviation (Cohen's d_z).
+        p_equivalence: The larger p of the two one-sided tests against the margin; None without a margin.
+        spread: Whether the deltas differ by more than rounding.
+    """
+
+    n: int
+    delta: float | None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    p_signflip: float | None = None
+    effect: float | None = None
+    p_equivalence: float | None = None
+    spread: bool = True
+
+
+def paired(values: Array, reference: Array, alpha: float, margin: float | None = None) -> Paired:
+    """Compare paired values.
+
+    Args:
+        values: Shape (pairs,).
+        reference: Shape (pairs,), its partners.
+        alpha: The interval covers 1 - alpha.
+        margin: Largest difference that does not matter, in the values' unit; None tests no equivalence.
+    """
+    deltas = values - reference
+    n = len(deltas)
+    if n == 0:
+        return Paired(0, None)
+    delta, spread = float(deltas.mean()), has_spread(values, reference)
+    if n < MIN_PAIRS or not spread:
+        return Paired(n, delta, spread=spread)
+    low, high = t_interval(deltas, alpha)
+    return Paired(
+        n, delta, low, high,
+        p=float(stats.ttest_rel(values, reference).pvalue),
+        p_signflip=signflip_p(deltas),
+        effect=delta / float(deltas.std(ddof=1)),
+        p_equivalence=None if margin is None else float(ttost_paired(values, reference, -margin, margin)[0]),
+    )  # fmt: skip
+
+
+def has_spread(values: Array, reference: Array) -> bool:
+    """Say whether the deltas differ by more than rounding; without spread a t test would divide by zero."""
+    size = max(np.abs(values).max(), np.abs(reference).max())
+    return bool(np.ptp(values - reference) > ROUNDING * size)
+
+
+def t_interval(values: Array, alpha: float) -> tuple[float, float]:
+    """Return the 1 - alpha interval of the mean by Student's t; needs two values."""
+    half = stats.t.ppf(1 - alpha / 2, len(values) - 1) * stats.sem(values)
+    return float(values.mean() - half), float(values.mean() + half)
+
+
+def signflip_p(deltas: Array) -> float:
+    """Return the two-sided p of the sign-flip test of a zero mean: exact up to 16 deltas."""
+    done = stats.permutation_test((deltas,), _mean, permutation_type="samples", n_resamples=FLIPS, rng=0)
+    return float(done.pvalue)
+
+
+def smallest_signflip_p(n: int) -> float:
+    """Return the smallest two-sided p that the exact sign-flip test can give with n pairs."""
+    return 2.0 / 2.0**n
+
+
+def holm(p_values: list[float]) -> list[float]:
+    """Return p values adjusted by Holm's step-down method, in the order given."""
+    return [float(p) for p in multipletests(p_values, method="holm")[1]] if p_values else []
+
+
+def _mean(deltas: Array, axis: int) -> Array:
+    return np.mean(deltas, axis=axis)  # type: ignore[no-any-return]

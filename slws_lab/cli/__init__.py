@@ -1,0 +1,33 @@
+"""The `slws` command: parses and prints, nothing else. Importing this imports neither Typer nor the lab."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import sys
+
+OF_THE_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def main() -> None:
+    """Run the command: exit 0 complete, 1 failed or missing runs or a failed check, 2 a user's mistake, 130 interrupted."""
+    from slws_lab.cli.app import app
+    from slws_lab.errors import SlwsError
+
+    for name in ("SIGTERM", "SIGHUP"):  # a scheduler's stop and a lost terminal end a study as cleanly as Ctrl-C
+        signal.signal(getattr(signal, name), signal.default_int_handler)
+    try:
+        app()
+    except SlwsError as error:
+        sys.exit(_say(f"slws: {error}", error.exit_code))
+    except OSError as error:
+        if error.errno not in OF_THE_PLACE:
+            raise
+        sys.exit(_say(f"slws: {error}", SlwsError.exit_code))
+    except KeyboardInterrupt:
+        sys.exit(_say("slws: interrupted", 130))
+
+
+def _say(message: str, code: int) -> int:
+    sys.stderr.write(message + "\n")
+    return code

@@ -1,0 +1,175 @@
+"""The commands and their options. Each imports the lab only when it runs, so that `slws --help` is quick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="slws",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Ablation studies for Vision Mamba with Stochastic Layer-Wise Shuffle.\n\n"
+    "A study file asks one question: a recipe, what is varied, seeds, a metric. Start with "
+    "`slws plan studies/quickstart.yaml`, then `slws run` it; run it again to go on after an interruption.",
+    epilog="Exit codes: 0 complete, 1 failed or missing runs or a failed check, 2 a mistake of yours (one message), 130 interrupted.",
+)
+
+Study = Annotated[str, typer.Argument(metavar="STUDY", help="Path of a study file, or its name under studies/.")]
+Workspace = Annotated[
+    Path | None, typer.Option(help="Folder of run folders and store; default .slws in the root, or SLWS_WORKSPACE.")
+]
+Out = Annotated[Path | None, typer.Option(help="Folder in which the report's folder is made; default reports/ in the root.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Only = Annotated[
+    list[str] | None, typer.Option(metavar="K=V", help="Only runs with this level, e.g. shuffle.schedule=none or seed=0.")
+]
+Launcher = Annotated[str, typer.Option(help="Where runs execute: local (a process a GPU or core) or in_process (for debugging).")]
+
+
+@app.command(rich_help_panel="Studies")
+def plan(study: Study, only: Only = None, workspace: Workspace = None, json: Json = False) -> None:
+    """Show arms, roles, seeds, what is done and what would run. Starts nothing."""
+    from slws_lab.cli import commands
+
+    commands.plan(study, only or [], workspace, json)
+
+
+@app.command(rich_help_panel="Studies")
+def run(
+    study: Study,
+    launcher: Launcher = "local",
+    only: Only = None,
+    refresh: Annotated[bool, typer.Option(help="Also rerun what changed code or packages made stale.")] = False,
+    workspace: Workspace = None,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Run what is missing, mirror it to MLflow, write the report. The same command goes on after Ctrl-C or a crash."""
+    from slws_lab.cli import commands
+
+    commands.run(study, launcher, only or [], refresh, workspace, out, json)
+
+
+@app.command(rich_help_panel="Studies")
+def status(study: Study, workspace: Workspace = None, json: Json = False) -> None:
+    """Show what is done, running, failed and why. Exit code 0 if the study is complete."""
+    from slws_lab.cli import commands
+
+    commands.status(study, workspace, json)
+
+
+@app.command(rich_help_panel="Studies")
+def rerun(
+    study: Study,
+    name: Annotated[str, typer.Argument(metavar="RUN|ARM", help="A run id, an arm's label or id, or the start of an id.")],
+    verify: Annotated[bool, typer.Option(help="Exit 1 unless each rerun is identical to the run that counts.")] = False,
+    replace: Annotated[bool, typer.Option(help="Make the tables use the rerun.")] = False,
+    launcher: Launcher = "local",
+    workspace: Workspace = None,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Run a single run or arm again, as a new attempt. Old attempts are kept; tables use the first unless --replace."""
+    from slws_lab.cli import commands
+
+    commands.rerun(study, name, verify, replace, launcher, workspace, out, json)
+
+
+@app.command(rich_help_panel="Studies")
+def report(study: Study, workspace: Workspace = None, out: Out = None, json: Json = False) -> None:
+    """Write the report anew: tables (Markdown, LaTeX, HTML, CSV), figures, report.html."""
+    from slws_lab.cli import commands
+
+    commands.report(study, workspace, out, json)
+
+
+@app.command(rich_help_panel="Runs")
+def why(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run id, or the start of one.")],
+    workspace: Workspace = None,
+    json: Json = False,
+) -> None:
+    """Explain a run: settings, identity, attempts, what made it, and whether it is stale."""
+    from slws_lab.cli import commands
+
+    commands.why(run, workspace, json)
+
+
+@app.command(rich_help_panel="Runs")
+def train(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Path of a recipe, e.g. experiments/NAME.yaml.")],
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the run.")] = 0,
+    launcher: Launcher = "local",
+    workspace: Workspace = None,
+    json: Json = False,
+) -> None:
+    """Train one recipe outside any study; recorded and mirrored like any run."""
+    from slws_lab.cli import commands
+
+    commands.train(recipe, seed, launcher, workspace, json)
+
+
+@app.command(rich_help_panel="MLflow")
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 5000,
+    workspace: Workspace = None,
+) -> None:
+    """Open the MLflow UI on the workspace's store, for this machine only. Ctrl-C ends it."""
+    from slws_lab.cli import commands
+
+    commands.ui(port, workspace)
+
+
+@app.command(rich_help_panel="MLflow")
+def sync(
+    study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="A study; default all under studies/.")] = None,
+    workspace: Workspace = None,
+    json: Json = False,
+) -> None:
+    """Send to MLflow what it does not have yet, from the run folders."""
+    from slws_lab.cli import commands
+
+    commands.sync(study, workspace, json)
+
+
+@app.command(rich_help_panel="Workshop")
+def clean(
+    weights: Annotated[bool, typer.Option(help="Also the final weights of ended runs.")] = False,
+    superseded: Annotated[bool, typer.Option(help="Also attempts that no table uses.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove; without it, only say what would be removed.")] = False,
+    workspace: Workspace = None,
+    json: Json = False,
+) -> None:
+    """Free disk space in the workspace. Says first what would go; never touches journals, results or records."""
+    from slws_lab.cli import commands
+
+    commands.clean(weights, superseded, yes, workspace, json)
+
+
+@app.command(rich_help_panel="Workshop")
+def schema(kind: Annotated[str, typer.Argument(metavar="study|recipe", help="Which kind of file.")] = "study") -> None:
+    """Print the JSON Schema of study or recipe files, for editors."""
+    from slws_lab.cli import commands
+
+    commands.schema(kind)
+
+
+@app.command(rich_help_panel="Workshop")
+def models(json: Json = False) -> None:
+    """List this package's models; any other name in timm's registry works too."""
+    from slws_lab.cli import commands
+
+    commands.models(json)
+
+
+@app.command(rich_help_panel="Workshop")
+def doctor(workspace: Workspace = None, json: Json = False) -> None:
+    """Say what this machine and installation can do: GPU, scan back-ends, packages, MLflow store, disk."""
+    from slws_lab.cli import commands
+
+    commands.doctor(workspace, json)

@@ -1,0 +1,173 @@
+"""What each command does: calls the lab's verb and prints what it returns."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from slws_lab.cli import show
+from slws_lab.errors import UserError, nearest
+from slws_lab.lab.project import Project, here
+
+COMPLETE, INCOMPLETE, INTERRUPTED = 0, 1, 130
+
+
+def plan(study: str, only: list[str], workspace: Path | None, json: bool) -> None:
+    from slws_lab.lab.planning import plan as make_plan
+
+    project = Project.open(study, workspace)
+    show.plan(make_plan(project, _pairs(only)), json)
+
+
+def run(
+    study: str, launcher: str, only: list[str], refresh: bool, workspace: Path | None, out: Path | None, json: bool
+) -> None:
+    from slws_lab.lab.running import Options
+    from slws_lab.lab.running import run as run_study
+
+    project = Project.open(study, workspace, out)
+    with show.progress(project, quiet=json) as watch:
+        outcome = run_study(project, Options(launcher, _pairs(only), refresh), watch)
+    _conclude(project, outcome, json)
+
+
+def _conclude(project: Project, outcome: Any, json: bool) -> None:
+    """Write and show the report of what there is, say what failed, and exit with the code that fits."""
+    from slws_lab.lab.planning import plan as make_plan
+    from slws_lab.lab.reporting import report as write_report
+
+    written = write_report(project) if not outcome.interrupted else None
+    mirror = outcome.mirror or (_attach(project) if written else "")
+    state = make_plan(project)
+    show.outcome(project, state, outcome, written, mirror, json)
+    if outcome.interrupted:
+        raise typer.Exit(INTERRUPTED)
+    raise typer.Exit(INCOMPLETE if state.todo else COMPLETE)
+
+
+def _attach(project: Project) -> str:
+    from slws_lab.lab.shipping import Shipping
+
+    return Shipping(project).finish()
+
+
+def status(study: str, workspace: Path | None, json: bool) -> None:
+    from slws_lab.lab.planning import plan as make_plan
+
+    state = make_plan(Project.open(study, workspace))
+    show.status(state, json)
+    raise typer.Exit(INCOMPLETE if state.todo else COMPLETE)
+
+
+def rerun(
+    study: str, name: str, verify: bool, replace: bool, launcher: str, workspace: Path | None, out: Path | None, json: bool
+) -> None:
+    from slws_lab.lab.reporting import report as write_report
+    from slws_lab.lab.rerunning import rerun as rerun_runs
+
+    project = Project.open(study, workspace, out)
+    with show.progress(project, quiet=json) as watch:
+        outcome, reruns = rerun_runs(project, name, launcher=launcher, replace=replace, watch=watch)
+    show.reruns(reruns, outcome, json)
+    if outcome.interrupted:
+        raise typer.Exit(INTERRUPTED)
+    if replace:
+        write_report(project)
+        _attach(project)
+    differing = verify and any(one.differences or one.before is None for one in reruns)
+    raise typer.Exit(INCOMPLETE if differing or outcome.failed else COMPLETE)
+
+
+def report(study: str, workspace: Path | None, out: Path | None, json: bool) -> None:
+    from slws_lab.lab.reporting import report as write_report
+
+    project = Project.open(study, workspace, out)
+    show.report(project, write_report(project), json)
+
+
+def why(name: str, workspace: Path | None, json: bool) -> None:
+    from slws_lab.lab.explaining import why as explain
+
+    show.explanation(explain(here(workspace)[1], name), json)
+
+
+def train(recipe: Path, seed: int, launcher: str, workspace: Path | None, json: bool) -> None:
+    from slws_lab.lab.running import Options
+    from slws_lab.lab.running import run as run_study
+
+    project = Project.of_recipe(recipe, seed, workspace)
+    with show.progress(project, quiet=json) as watch:
+        outcome = run_study(project, Options(launcher), watch)
+    record = project.record(next(iter(project.design.run_ids.values())))
+    show.training(project, record, outcome, json)
+    if outcome.interrupted:
+        raise typer.Exit(INTERRUPTED)
+    raise typer.Exit(COMPLETE if record.done else INCOMPLETE)
+
+
+def ui(port: int, workspace: Path | None) -> None:
+    from slws_lab.tracking.mirror import default_uri, ui_command
+
+    place = here(workspace)[1]
+    uri = default_uri(place)
+    if uri == f"sqlite:///{place.path / 'mlflow.db'}" and not (place.path / "mlflow.db").exists():
+        raise UserError("there is nothing to show yet", where=str(place.path), todo="run a study first: slws run STUDY")
+    command = ui_command(place, uri, port)
+    if not command:
+        show.line(f"The runs are on the server {uri}: open it in a browser.")
+        return
+    show.line(f"MLflow UI on http://127.0.0.1:{port} (Ctrl-C ends it)")
+    os.execv(command[0], command)
+
+
+def sync(study: str | None, workspace: Path | None, json: bool) -> None:
+    from slws_lab.lab.shipping import ship, studies_with_runs
+
+    root, _ = here(workspace)
+    projects = [Project.open(study, workspace)] if study else studies_with_runs(root, workspace)
+    show.shipped([(project, ship(project)) for project in projects], json)
+
+
+def clean(weights: bool, superseded: bool, yes: bool, workspace: Path | None, json: bool) -> None:
+    from slws_lab.lab.cleaning import remove, waste
+
+    found = waste(here(workspace)[1], weights=weights, superseded=superseded)
+    if yes:
+        remove(found)
+    show.waste(found, removed=yes, json=json)
+
+
+def schema(kind: str) -> None:
+    from slws_lab.spec import json_schema
+
+    kinds = ("study", "recipe")
+    if kind not in kinds:
+        raise UserError(f"no schema of '{kind}'", allowed=" or ".join(kinds), todo=nearest(kind, kinds))
+    show.as_json(json_schema(kind))
+
+
+def models(json: bool) -> None:
+    from slws_lab.lab.science import ask
+
+    show.models(ask("models"), json)
+
+
+def doctor(workspace: Path | None, json: bool) -> None:
+    from slws_lab.lab.examining import examine
+
+    findings = examine(*here(workspace))
+    show.findings(findings, json)
+    raise typer.Exit(COMPLETE if all(finding.good for finding in findings) else INCOMPLETE)
+
+
+def _pairs(given: list[str]) -> dict[str, str]:
+    pairs = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name or not value:
+            raise UserError(f"--only {text}", allowed="NAME=LEVEL, e.g. shuffle.schedule=none or seed=0")
+        pairs[name] = value
+    return pairs

@@ -1,0 +1,358 @@
+"""How results look on the terminal. Tables by rich, JSON where a machine reads."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from slws_lab.lab.planning import Plan
+from slws_lab.lab.project import Project
+from slws_lab.lab.running import Outcome, Watch
+from slws_lab.lab.running import Progress as RunProgress
+from slws_lab.tracking import RunRecord
+
+out = Console(highlight=False, soft_wrap=False)
+err = Console(stderr=True, highlight=False)
+COLOURS = {"finished": "green", "failed": "red", "diverged": "magenta", "running": "yellow", "pending": "dim"}
+VERDICTS = {"helps": "green", "hurts": "red", "equivalent": "cyan"}
+
+
+def line(text: str) -> None:
+    """Print one line as it is."""
+    out.print(text, markup=False, soft_wrap=True)
+
+
+def as_json(value: Any) -> None:
+    """Print a value as JSON; paths as text, NaN and infinity as null."""
+    out.file.write(jsonlib.dumps(_plain(value), indent=1, allow_nan=False) + "\n")
+
+
+@contextmanager
+def progress(project: Project, quiet: bool) -> Iterator[Watch]:
+    """Show a bar for the study and one for each run in hand; on no terminal, a line whenever a run has ended."""
+    if quiet or not err.is_terminal:
+        yield _lines(quiet)
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as bars:
+        whole = bars.add_task(f"[bold]{project.study.spec.name}[/bold] runs", total=None)
+        tasks: dict[str, Any] = {}
+
+        def watch(state: RunProgress) -> None:
+            bars.update(whole, total=state.total, completed=state.done)
+            for label in [label for label in tasks if label not in state.running]:
+                bars.remove_task(tasks.pop(label))
+            for label, (epoch, epochs) in state.running.items():
+                if label not in tasks:
+                    tasks[label] = bars.add_task(f"  {label}", total=epochs)
+                bars.update(tasks[label], completed=epoch)
+
+        yield watch
+
+
+def _lines(quiet: bool) -> Watch:
+    shown = -1
+
+    def watch(state: RunProgress) -> None:
+        nonlocal shown
+        if state.done != shown and not quiet:
+            shown = state.done
+            failed = f", {state.failed} failed" if state.failed else ""
+            err.print(f"{state.done} of {state.total} runs ended{failed}", soft_wrap=True)
+
+    return watch
+
+
+def plan(state: Plan, json: bool) -> None:
+    """Show a study's arms with their roles, and what would run."""
+    project, design = state.project, state.project.design
+    if json:
+        as_json(_plan_json(state))
+        return
+    spec = project.study.spec
+    out.print(f"[bold]{spec.name}[/bold]  {spec.question}", soft_wrap=True)
+    table = _table("arm", "role", "compared to", "params", "done", "to run")
+    selected = {run.arm.id for run in state.runs}
+    for arm in design.arms:
+        if arm.id not in selected:
+            continue
+        references = dict.fromkeys(design.arm(role.reference).label for role in arm.roles if role.reference)
+        counts = state.counts(arm.id)
+        done = counts["finished"] + counts["diverged"]
+        table.add_row(arm.label, _role(arm), "; ".join(references), f"{state.facts[arm.id]['params']:,}", str(done),
+                      str(sum(counts.values()) - done))  # fmt: skip
+    out.print(table)
+    seeds = ", ".join(map(str, design.seeds)) if len(design.seeds) <= 10 else f"{len(design.seeds)} seeds"
+    line(f"{len(selected)} arms x {len(design.seeds)} seeds ({seeds}): {len(state.runs)} runs, {len(state.todo)} to run")
+    if design.excluded:
+        line(f"{design.excluded} combinations are left out by `exclude`")
+    for duplicate in design.duplicates:
+        line(f"{duplicate.settings} gives the same training as '{design.arm(duplicate.arm).label}': run once")
+    line(f"run it: slws run {project.study.source.path}" if state.todo else "nothing to run")
+
+
+def status(state: Plan, json: bool) -> None:
+    """Show each arm's runs by status, and each failure with its cause, its log, and what to do."""
+    if json:
+        as_json(_plan_json(state))
+        return
+    metric = state.project.study.spec.metric
+    kinds = ("finished", "diverged", "failed", "running", "pending")
+    table = _table("arm", *kinds, f"mean {metric.key}")
+    for arm in state.project.design.arms:
+        counts = state.counts(arm.id)
+        values = [v for run in state.runs if run.arm.id == arm.id and (v := run.record.value(metric)) is not None]
+        cells = [f"[{COLOURS[kind]}]{counts[kind]}[/]" if counts[kind] else "" for kind in kinds]
+        table.add_row(arm.label, *cells, f"{sum(values) / len(values):.4g} (n={len(values)})" if values else "")
+    out.print(table)
+    _failures((run.arm.label, run.seed, run.record.cause, run.run_id) for run in state.runs if run.record.status == "failed")
+    for run in state.runs:
+        if run.record.differs:
+            line(f"{run.run_id}: its attempts differ in their numbers; see `slws why {run.run_id}`")
+    study = state.project.study.source.path
+    line(f"{len(state.todo)} of {len(state.runs)} runs are missing: slws run {study}" if state.todo else "complete")
+
+
+def outcome(project: Project, state: Plan, ended: Outcome, written: Any, mirror: str, json: bool) -> None:
+    """Show how a study's running ended: its table, failures, where the report is, and how to open MLflow."""
+    if json:
+        as_json({**_plan_json(state), "started": ended.started, "interrupted": ended.interrupted, "seconds": ended.seconds,
+                 "report": str(project.report_folder), "mirror": mirror})  # fmt: skip
+        return
+    if written is not None:
+        view(written.table)
+    _failures((label, seed, cause, log) for label, seed, cause, log in ended.failed)
+    if ended.interrupted:
+        line(f"Stopped. What was running goes on from its checkpoint with the same command: slws run {project.study.source.path}")
+        return
+    done = len(state.runs) - len(state.todo)
+    line(f"{ended.started} runs executed in {ended.seconds:.0f} s; {done} of {len(state.runs)} runs have a result.")
+    if written is not None:
+        _report_paths(project)
+    if mirror:
+        err.print(f"[yellow]{mirror}[/]", soft_wrap=True)
+    line("Browse the runs in MLflow:  " + _ui_command(project))
+
+
+def reruns(done: list[Any], ended: Outcome, json: bool) -> None:
+    """Show for each rerun whether it is identical, or where it differs."""
+    if json:
+        as_json([{"run_id": one.run.run_id, "attempt": one.after.number, "status": one.after.status,
+                  "compared_to": one.before.number if one.before else None,
+                  "differences": [asdict(d) for d in one.differences]} for one in done])  # fmt: skip
+        return
+    for one in done:
+        if one.after.status not in ("finished", "diverged"):
+            verdict = "[red]no result[/]"
+        elif one.before is None:
+            verdict = "first result, nothing to compare it with"
+        elif one.differences:
+            verdict = f"[red]differs from attempt {one.before.number}[/]"
+        else:
+            verdict = f"[green]identical to attempt {one.before.number}[/]"
+        out.print(f"{one.run.run_id}  attempt {one.after.number}: {verdict}", soft_wrap=True)
+        for difference in one.differences[:5]:
+            line(f"    {difference}")
+    _failures((label, seed, cause, log) for label, seed, cause, log in ended.failed)
+
+
+def report(project: Project, written: Any, json: bool) -> None:
+    """Show the report's table and paths."""
+    if json:
+        as_json({"report": str(project.report_folder), "files": [str(path) for path in written.paths]})
+        return
+    view(written.table)
+    _report_paths(project)
+
+
+def view(table: Any) -> None:
+    """Draw a `TableView`."""
+    drawn = _table(*[column.title for column in table.columns], title=table.title)
+    for row in table.rows:
+        drawn.add_row(*[_cell(cell) for cell in row])
+    out.print(drawn)
+    for note in table.footnotes:
+        out.print(f"[dim]{_escape(note)}[/]", soft_wrap=True)
+
+
+def explanation(known: Any, json: bool) -> None:
+    """Show all that is known of a run."""
+    record: RunRecord = known.record
+    if json:
+        as_json({"run_id": record.run_id, "status": record.status, "identity": known.canonical, "spec": known.run.model_dump(mode="json"),
+                 "attempts": [{"number": a.number, "status": a.status, "path": a.path} for a in known.attempts],
+                 "stale": known.stale, "result": record.result})  # fmt: skip
+        return
+    out.print(f"[bold]{record.run_id}[/]  {record.status}" + (f": {record.cause}" if record.cause else ""), soft_wrap=True)
+    table = _table("what makes its id", "value")
+    for name, value in known.canonical.items():
+        table.add_row(name, str(value))
+    out.print(table)
+    for attempt in known.attempts:
+        result = attempt.result() or {}
+        counts = "  <- the tables use this one" if attempt.number == record.attempt else ""
+        began = f", {_time(result['started'])}, {result['host']}, {result['device']}" if result else ""
+        line(f"attempt {attempt.number}: {attempt.status or 'not ended'}{began}{counts}\n    log: {attempt.log}")
+    made_by = record.result.get("provenance", {})
+    if made_by:
+        dirty = " with uncommitted changes" if made_by.get("dirty") else ""
+        line(f"made by commit {made_by.get('commit') or 'unknown'}{dirty}, code {made_by['code']}, "
+             f"data {record.result.get('data_fingerprint', 'unknown')}, scan {record.result.get('scan_backend') or 'none'}, "
+             f"{record.result['threads']} thread(s)")  # fmt: skip
+        line("with " + ", ".join(f"{name} {version}" for name, version in made_by["packages"].items()))
+    for reason in known.stale:
+        out.print(f"[yellow]stale: {_escape(reason)}[/]", soft_wrap=True)
+    if record.done and not known.stale:
+        line("fresh: code and packages are the same now")
+    elif known.stale:
+        line("`slws run STUDY --refresh` reruns what is stale")
+
+
+def training(project: Project, record: RunRecord, ended: Outcome, json: bool) -> None:
+    """Show a single training's last metrics."""
+    if json:
+        as_json({"run_id": record.run_id, "status": record.status, "cause": record.cause, "result": record.result})
+        return
+    _failures((label, seed, cause, log) for label, seed, cause, log in ended.failed)
+    if record.done:
+        table = _table("metric", "last epoch")
+        for name, value in record.result["metrics"].items():
+            table.add_row(name, f"{value:.5g}")
+        out.print(table)
+    line(f"{record.run_id}: {record.status}  ({project.workspace.run(record.run_id).path})")
+    if ended.mirror:
+        err.print(f"[yellow]{ended.mirror}[/]", soft_wrap=True)
+
+
+def shipped(done: list[tuple[Project, Any]], json: bool) -> None:
+    """Show what a sync sent."""
+    if json:
+        as_json([{"study": project.study.spec.name, **asdict(sent)} for project, sent in done])
+        return
+    for project, sent in done:
+        line(f"{project.study.spec.name}: {sent.runs} runs and {sent.points} points sent to MLflow")
+
+
+def waste(found: list[Any], removed: bool, json: bool) -> None:
+    """Show what cleaning removed, or would remove."""
+    if json:
+        as_json({"removed": removed, "files": [asdict(item) for item in found]})
+        return
+    by_why: dict[str, list[int]] = {}
+    for item in found:
+        by_why.setdefault(item.why, []).append(item.size)
+    for why, sizes in by_why.items():
+        line(f"{len(sizes):5} x {why}: {sum(sizes) / 2**20:.1f} MB")
+    total = f"{sum(item.size for item in found) / 2**20:.1f} MB"
+    line(f"removed {total}" if removed else f"would remove {total}; --yes does it" if found else "nothing to remove")
+
+
+def models(rows: list[dict[str, Any]], json: bool) -> None:
+    """Show the package's models."""
+    if json:
+        as_json(rows)
+        return
+    table = _table("model", "params", "width", "depth", "tokens")
+    for row in rows:
+        table.add_row(row["name"], *(f"{row[key]:,}" for key in ("params", "width", "depth", "tokens")))
+    out.print(table)
+    line("Any other name in timm's registry is a model too: python -c 'import timm; print(timm.list_models())'")
+
+
+def findings(found: list[Any], json: bool) -> None:
+    """Show what the doctor found."""
+    if json:
+        as_json(found)
+        return
+    for finding in found:
+        mark = "[green]ok[/]" if finding.good else "[red]!![/]"
+        out.print(f"{mark}  [bold]{finding.topic:9}[/] {_escape(finding.text)}", soft_wrap=True)
+
+
+def _failures(rows: Iterable[tuple[str, int, str, Any]]) -> None:
+    """Group failures by cause: one line a cause, with the first log."""
+    by_cause: dict[str, list[tuple[str, int, Any]]] = {}
+    for label, seed, cause, place in rows:
+        by_cause.setdefault(cause, []).append((label, seed, place))
+    for cause, ones in by_cause.items():
+        label, seed, place = ones[0]
+        out.print(f"[red]{len(ones)} failed:[/] {_escape(cause)}", soft_wrap=True)
+        line(f"    e.g. {label}, seed {seed}: {place}")
+
+
+def _plan_json(state: Plan) -> dict[str, Any]:
+    design, metric = state.project.design, state.project.study.spec.metric
+    arms = [
+        {"id": arm.id, "label": arm.label, "settings": arm.settings, "roles": [asdict(role) for role in arm.roles]}
+        for arm in design.arms
+    ]
+    runs = [
+        {"run_id": run.run_id, "arm": run.arm.id, "seed": run.seed, "status": run.record.status, "cause": run.record.cause,
+         "attempt": run.record.attempt, "attempts": run.record.attempts, "differs": run.record.differs,
+         "value": run.record.value(metric)}
+        for run in state.runs
+    ]  # fmt: skip
+    return {"study": state.project.study.spec.name, "seeds": design.seeds, "arms": arms, "runs": runs, "todo": len(state.todo),
+            "excluded": design.excluded, "duplicates": [asdict(d) for d in design.duplicates]}  # fmt: skip
+
+
+def _report_paths(project: Project) -> None:
+    folder = _relative(project.report_folder)
+    line(f"Report:  {folder}/report.html   ({folder}/: table.md, table.tex, table.html, records.csv, figures/)")
+
+
+def _ui_command(project: Project) -> str:
+    own = project.workspace.path != project.study.root.absolute() / ".slws"
+    return "slws ui" + (f" --workspace {_relative(project.workspace.path)}" if own else "")
+
+
+def _relative(path: Path) -> Path:
+    absolute = path.absolute()
+    return absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute
+
+
+def _role(arm: Any) -> str:
+    return " + ".join(dict.fromkeys(role.kind for role in arm.roles))
+
+
+def _cell(cell: Any) -> str:
+    text = _escape(cell.text)
+    colour = next((colour for word, colour in VERDICTS.items() if cell.text.startswith(word)), None)
+    text = f"[{colour}]{text}[/]" if colour else text
+    return f"[bold]{text}[/]" if cell.bold else text
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", "\\[")
+
+
+def _table(*columns: str, title: str | None = None) -> Table:
+    table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and value != value or value in (float("inf"), float("-inf")):
+        return None
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,136 @@
+"""Augmentation of a whole batch at once, on any device: crop, horizontal flip, random erasing; and `normalize`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+_ERASED_AREA = (0.02, 1 / 3)
+_ERASED_ASPECT = (0.3, 1 / 0.3)
+_DRAWS_PER_SAMPLE = 8
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random changes of each image of a batch, in this order: crop, horizontal flip, erase.
+
+    Apply it after `normalize`: padding and erased pixels are 0, which then is the mean of the train split.
+    Every sample takes 8 draws, whatever is switched on, so a switch changes no other draw.
+
+    Attributes:
+        crop: Pixels of padding on each side before a window of the old size is cut out; 0 is off.
+        flip: Probability of a horizontal flip.
+        erase: Probability that one rectangle is erased: area uniform in 2 % .. 33 % of the image, aspect
+            log-uniform in 0.3 .. 3.3, cut to the image where longer.
+        padding: What `crop` pads with: zeros, or the image mirrored at its border (the border not repeated).
+
+    Source: erasing after Zhong et al., Random Erasing Data Augmentation, AAAI 2020, arXiv 1708.04896.
+    """
+
+    crop: int = 0
+    flip: float = 0.0
+    erase: float = 0.0
+    padding: Literal["zero", "reflect"] = "zero"
+
+    def __post_init__(self) -> None:
+        if self.crop < 0:
+            raise ValueError(f"crop = {self.crop}: padding cannot be negative")
+        for name in ("flip", "erase"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} = {getattr(self, name)} is not a probability from 0 to 1")
+        if self.padding not in ("zero", "reflect"):
+            raise ValueError(f"padding = {self.padding!r}; it is zero or reflect")
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Return changed copies of images; the very same tensor when nothing is switched on.
+
+        Args:
+            images: (batch, channels, height, width) of any dtype on any device.
+            generator: CPU generator of all draws, so that every device sees the same changes.
+
+        Returns:
+            A tensor like `images`.
+
+        Raises:
+            ValueError: Reflected padding that is not smaller than the image.
+        """
+        draws = torch.rand(
+            _DRAWS_PER_SAMPLE, len(images), generator=generator, dtype=torch.float64, device="cpu"
+        )
+        if self.crop or self.flip:
+            images = self._cropped_and_flipped(images, draws)
+        if self.erase:
+            images = images.masked_fill(self._erased(draws, *images.shape[2:]).to(images.device), 0)
+        return images
+
+    def _cropped_and_flipped(self, images: Tensor, draws: Tensor) -> Tensor:
+        n, channels, height, width = images.shape
+        top, left = (_whole(draw, 2 * self.crop + 1) - self.crop for draw in draws[:2])
+        across = torch.arange(width).expand(n, width)
+        across = torch.where((draws[2] < self.flip)[:, None], across.flip(1), across)
+        rows = self._inside(top[:, None] + torch.arange(height), height)
+        columns = self._inside(left[:, None] + across, width)
+        pixels = (rows[0][:, :, None] * width + columns[0][:, None, :]).to(images.device)
+        index = pixels.reshape(n, 1, -1).expand(-1, channels, -1)
+        moved = images.flatten(2).gather(2, index).view_as(images)
+        outside = rows[1][:, None, :, None] | columns[1][:, None, None, :]
+        return moved.masked_fill(outside.to(images.device), 0)
+
+    def _inside(self, position: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """Map positions of the padded image to the image; the mask says which of them are padding of zeros."""
+        outside = (position < 0) | (position >= size)
+        if self.padding == "zero":
+            return position.clamp(0, size - 1), outside
+        if self.crop >= size:
+            raise ValueError(
+                f"crop = {self.crop} with reflected padding needs images above {self.crop} pixels"
+            )
+        return (size - 1) - ((size - 1) - position.abs()).abs(), torch.zeros_like(outside)
+
+    def _erased(self, draws: Tensor, height: int, width: int) -> Tensor:
+        area = height * width * _between(draws[4], *_ERASED_AREA)
+        aspect = _between(draws[5], *(math.log(bound) for bound in _ERASED_ASPECT)).exp()
+        rows = (area * aspect).sqrt().round().clamp(1, height)
+        columns = (area / aspect).sqrt().round().clamp(1, width)
+        inside_rows = _in_span(_whole(draws[6], height - rows + 1), rows, height)
+        inside_columns = _in_span(_whole(draws[7], width - columns + 1), columns, width)
+        chosen = (draws[3] < self.erase)[:, None, None]
+        return (chosen & inside_rows[:, :, None] & inside_columns[:, None, :])[:, None]
+
+
+def normalize(
+    images: Tensor, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Return (image / 255 - mean) / std, per channel, computed in float32 or wider.
+
+    Args:
+        images: (batch, channels, height, width) uint8.
+        mean: Mean of each channel, pixels from 0 to 1.
+        std: Standard deviation of each channel, pixels from 0 to 1; above 0.
+        dtype: Type of the result.
+    """
+    wide = torch.promote_types(dtype, torch.float32)
+    shift, scale = (
+        torch.tensor(list(v), dtype=wide, device=images.device)[:, None, None] for v in (mean, std)
+    )
+    return ((images.to(wide) / 255 - shift) / scale).to(dtype)
+
+
+def _between(draw: Tensor, low: float, high: float) -> Tensor:
+    return low + draw * (high - low)
+
+
+def _whole(draw: Tensor, count: Tensor | int) -> Tensor:
+    """Map draws in [0, 1) to whole numbers 0 .. count-1, each equally likely."""
+    return (draw * count).long()
+
+
+def _in_span(start: Tensor, length: Tensor, size: int) -> Tensor:
+    """Return (batch, size): whether each position lies in its sample's span."""
+    position = torch.arange(size)
+    return (position >= start[:, None]) & (position < (start + length)[:, None])

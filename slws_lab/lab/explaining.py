@@ -1,0 +1,51 @@
+"""Why a run is as it is: what it was, what it was made by, and what has changed since."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from slws_lab.errors import UserError, nearest
+from slws_lab.lab.freshness import staleness
+from slws_lab.spec import RunSpec
+from slws_lab.tracking import Attempt, RunRecord, Workspace, record
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """All that is known of a run.
+
+    Attributes:
+        run: Its spec.
+        canonical: What its id hashes.
+        record: Its record.
+        attempts: Its attempts.
+        stale: Why it is stale, one sentence each; empty if it is fresh or has no result.
+    """
+
+    run: RunSpec
+    canonical: dict[str, Any]
+    record: RunRecord
+    attempts: tuple[Attempt, ...]
+    stale: tuple[str, ...]
+
+
+def why(workspace: Workspace, name: str) -> Explanation:
+    """Explain a run, named by its id or the start of it.
+
+    Raises:
+        UserError: No run, or more than one, has that name.
+    """
+    folders = list(workspace.folders())
+    found = [f for f in folders if f.run_id == name] or [f for f in folders if name and f.run_id.startswith(name)]
+    if len(found) != 1:
+        what = f"{len(found)} runs begin so" if found else "no such run"
+        ids = [folder.run_id for folder in folders]
+        raise UserError(f"'{name}': {what}", where=str(workspace.runs), allowed="a run id, or the start of one",
+                        todo=nearest(name, ids) or "`slws status STUDY --json` lists run ids")  # fmt: skip
+    folder = found[0]
+    known = record(folder)
+    return Explanation(
+        folder.spec(), folder.canonical(), known, tuple(folder.attempts()),
+        tuple(staleness(known.result) if known.done else ()),
+    )  # fmt: skip

@@ -1,0 +1,104 @@
+"""The plan: what a study consists of, what is done, and what would run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slws_lab.errors import UserError, nearest
+from slws_lab.lab import science
+from slws_lab.lab.project import Project
+from slws_lab.spec import Arm
+from slws_lab.tracking import FINAL, RunRecord
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a study and how it stands."""
+
+    arm: Arm
+    seed: int
+    run_id: str
+    record: RunRecord
+
+    @property
+    def todo(self) -> bool:
+        return self.record.status not in FINAL
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of a study, breadth first, and what the science tower says of each arm."""
+
+    project: Project
+    runs: tuple[PlannedRun, ...]
+    facts: dict[str, dict[str, Any]]
+
+    @property
+    def todo(self) -> tuple[PlannedRun, ...]:
+        return tuple(run for run in self.runs if run.todo)
+
+    def counts(self, arm_id: str | None = None) -> Counter[str]:
+        """Count runs by status, of one arm or of all."""
+        return Counter(run.record.status for run in self.runs if arm_id in (None, run.arm.id))
+
+
+def plan(project: Project, only: Mapping[str, str] | None = None) -> Plan:
+    """Plan a study, or the part that `only` selects; nothing is started.
+
+    Raises:
+        UserError: A name that does not exist, or a selection that selects nothing.
+    """
+    runs = tuple(_select(_runs(project), project, only or {}))
+    return Plan(project, runs, science.check(project))
+
+
+def _runs(project: Project) -> list[PlannedRun]:
+    ids = project.design.run_ids
+    return [
+        PlannedRun(arm, seed, ids[arm.id, seed], project.record(ids[arm.id, seed]))
+        for seed in project.design.seeds
+        for arm in project.design.arms
+    ]
+
+
+def _select(runs: list[PlannedRun], project: Project, only: Mapping[str, str]) -> list[PlannedRun]:
+    names = ["seed", *dict.fromkeys(name for arm in project.design.arms for name in arm.settings)]
+    for name, wanted in only.items():
+        if name not in names:
+            raise UserError(f"--only {name}={wanted}: nothing is varied under that name", allowed=", ".join(names),
+                            todo=nearest(name, names))  # fmt: skip
+        levels = list(dict.fromkeys(_level(run, name) for run in runs))
+        if wanted not in levels:
+            raise UserError(f"--only {name}={wanted}: no such level among the runs left",
+                            allowed=", ".join(level for level in levels if level), todo=nearest(wanted, levels))  # fmt: skip
+        runs = [run for run in runs if _level(run, name) == wanted]
+    return runs
+
+
+def _level(run: PlannedRun, name: str) -> str:
+    return str(run.seed if name == "seed" else run.arm.settings.get(name, ""))
+
+
+def find_runs(project: Project, name: str) -> tuple[list[PlannedRun], bool]:
+    """Return the runs that RUN or ARM on the command line means, and whether it named an arm.
+
+    A run is named by its id or the start of it, an arm by its label, its id, or the start of that.
+
+    Raises:
+        UserError: Nothing, or more than one thing, has that name.
+    """
+    runs = _runs(project)
+    by_run = [run for run in runs if run.run_id == name] or [run for run in runs if run.run_id.startswith(name)]
+    arms = {run.arm.id: run.arm for run in runs}
+    by_arm = [a for a in arms.values() if name in (a.label, a.id)] or [a for a in arms.values() if a.id.startswith(name)]
+    if name and len(by_arm) == 1:
+        return [run for run in runs if run.arm.id == by_arm[0].id], True
+    if name and len(by_run) == 1:
+        return by_run, False
+    known = [arm.label for arm in arms.values()] + [run.run_id for run in runs]
+    what = "more than one run or arm begins so" if by_run or by_arm else "no run or arm of this study"
+    raise UserError(f"'{name}': {what}", allowed="a run id, an arm's label or id, or the start of an id",
+                    todo=nearest(name, known) or "`slws plan STUDY` lists the arms, `slws status STUDY --json` the run ids")  # fmt: skip

@@ -1,0 +1,70 @@
+"""A project opened for work: a study with its design, and where its runs and reports stand."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from slws_lab.spec import Design, Study, expand, find_root, find_study, load_study, study_of_recipe
+from slws_lab.tracking import RunRecord, Workspace, record
+
+
+def open_workspace(root: Path, given: Path | None = None) -> Workspace:
+    """Return the workspace: the one given, else SLWS_WORKSPACE, else `.slws` in the root. It is not created."""
+    named = given or (Path(os.environ["SLWS_WORKSPACE"]) if os.environ.get("SLWS_WORKSPACE") else None)
+    return Workspace((named or root / ".slws").absolute())
+
+
+@dataclass(frozen=True)
+class Project:
+    """A study and its places.
+
+    Attributes:
+        study: The study as loaded.
+        workspace: Where its runs are.
+        reports: Folder in which its report's folder is made.
+    """
+
+    study: Study
+    workspace: Workspace
+    reports: Path
+
+    @classmethod
+    def open(cls, study: str, workspace: Path | None = None, out: Path | None = None) -> Project:
+        """Load a study by path or name; nothing is created.
+
+        Raises:
+            UserError: Any mistake in the study or its recipe.
+        """
+        return cls.of(load_study(find_study(study)), workspace, out)
+
+    @classmethod
+    def of_recipe(cls, recipe: Path, seed: int, workspace: Path | None = None) -> Project:
+        """Make a study of one run out of a recipe."""
+        return cls.of(study_of_recipe(recipe, seed), workspace)
+
+    @classmethod
+    def of(cls, study: Study, workspace: Path | None = None, out: Path | None = None) -> Project:
+        project = cls(study, open_workspace(study.root, workspace), out or study.root / "reports")
+        _ = project.design  # so that every mistake in the study is found before anything else happens
+        return project
+
+    @cached_property
+    def design(self) -> Design:
+        return expand(self.study)
+
+    @property
+    def report_folder(self) -> Path:
+        return self.reports / self.study.spec.name
+
+    def record(self, run_id: str) -> RunRecord:
+        """Read one run's record."""
+        return record(self.workspace.run(run_id))
+
+
+def here(workspace: Path | None = None) -> tuple[Path, Workspace]:
+    """Return root and workspace for commands that name no study."""
+    root = find_root(Path.cwd())
+    return root, open_workspace(root, workspace)

@@ -1,0 +1,79 @@
+"""Rerunning single runs: a new attempt each, compared with the one that counts. Old attempts are kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from slws_lab.errors import UserError
+from slws_lab.lab import science
+from slws_lab.lab.planning import PlannedRun, find_runs
+from slws_lab.lab.project import Project
+from slws_lab.lab.running import Outcome, Watch, execute, make_launcher
+from slws_lab.spec import Resources
+from slws_lab.tracking import FINAL, Attempt, Difference, differences
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """One run executed again.
+
+    Attributes:
+        run: The run.
+        before: The attempt that counted; None if the run had no result yet.
+        after: The new attempt.
+        differences: Where they differ; empty if identical.
+    """
+
+    run: PlannedRun
+    before: Attempt | None
+    after: Attempt
+    differences: tuple[Difference, ...]
+
+
+def rerun(project: Project, name: str, *, launcher: str, replace: bool, watch: Watch) -> tuple[Outcome, list[Rerun]]:
+    """Execute a run, or all runs of an arm, once more, with the threads and device that were recorded.
+
+    Args:
+        project: The study.
+        name: A run id, an arm's label or id, or the start of an id.
+        launcher: Name of the launcher.
+        replace: Make the tables use the new attempts.
+        watch: Called with the progress.
+
+    Raises:
+        UserError: No such run or arm.
+    """
+    launching = make_launcher(launcher)
+    runs, _ = find_runs(project, name)
+    science.check(project)
+    resources = _recorded(project, runs)
+    launching.slots(resources)
+    folders = [project.workspace.run(run.run_id) for run in runs]
+    before = [_counting(folder.chosen()) for folder in folders]
+    for folder, run in zip(folders, runs, strict=True):
+        folder.create(run.arm.run(run.seed))
+    after = [folder.open_attempt() for folder in folders]
+    outcome = execute(project, launching, runs, after, watch, resources)
+    for folder, attempt in zip(folders, after, strict=True):
+        if replace and attempt.status in FINAL:
+            folder.choose(attempt)
+    return outcome, [
+        Rerun(run, old, new, tuple(differences(old, new)) if old and new.status in FINAL else ())
+        for run, old, new in zip(runs, before, after, strict=True)
+    ]
+
+
+def _counting(attempt: Attempt | None) -> Attempt | None:
+    return attempt if attempt is not None and attempt.status in FINAL else None
+
+
+def _recorded(project: Project, runs: list[PlannedRun]) -> Resources:
+    """Return the study's resources with the threads and the kind of device that the runs were made with."""
+    resources = project.study.spec.resources
+    results = [run.record.result for run in runs if run.record.done]
+    made = {(int(result["threads"]), result["device"] == "cpu") for result in results}
+    if len(made) > 1:
+        raise UserError("these runs were made with different threads or devices", todo="rerun them one by one")
+    for threads, on_cpu in made:
+        resources = resources.model_copy(update={"threads": threads, "gpus": 0 if on_cpu else 1})
+    return resources

@@ -1,0 +1,54 @@
+"""Questions to the science tower, asked in a process of its own: the lab never imports torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from typing import Any
+
+from slws_lab.errors import SlwsError, UserError
+from slws_lab.lab.project import Project
+from slws_lab.spec import canonical, where_set
+from slws_lab.tracking import provenance, read_json, write_json
+
+
+class ScienceError(SlwsError):
+    """The science tower cannot answer: torch is missing or broken; the message holds the end of what it said."""
+
+
+def ask(module: str, question: Any = None) -> Any:
+    """Run `python -m slws_lab.<module>` with JSON on its standard input and return the JSON that it answers."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"slws_lab.{module}"], input=json.dumps(question), capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise ScienceError(f"slws_lab.{module} failed:\n" + "\n".join(done.stderr.strip().splitlines()[-5:]))
+    return json.loads(done.stdout)
+
+
+def check(project: Project) -> dict[str, dict[str, Any]]:
+    """Check the names that only the science tower knows, for all arms; the answer is kept per code and package versions.
+
+    Returns:
+        Arm id -> `{"params", "data_fingerprint"}`.
+
+    Raises:
+        UserError: A model, data set or argument that does not exist, with its place in the study or the recipe.
+    """
+    arms = {canonical(arm.recipe): arm for arm in project.design.arms}
+    state = repr((sorted(provenance.packages().items()), provenance.numeric_files_digest()))
+    path = project.workspace.cache / f"check-{hashlib.sha256(state.encode()).hexdigest()[:12]}.json"
+    known: dict[str, dict[str, Any]] = read_json(path) or {}
+    new = {text: arm for text, arm in arms.items() if text not in known}
+    if new:
+        answers = ask("training", [arm.recipe.model_dump(mode="json") for arm in new.values()])
+        for arm, answer in zip(new.values(), answers, strict=True):
+            if "error" in answer:
+                error = answer["error"]
+                place = where_set(project.study, error["where"], arm.settings)
+                raise UserError(error["given"], where=place, allowed=error["allowed"], todo=error["todo"])
+        known |= dict(zip(new, answers, strict=True))
+        write_json(path, known)
+    return {arm.id: known[text] for text, arm in arms.items()}

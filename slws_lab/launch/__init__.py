@@ -1,0 +1,9 @@
+"""Dispatch: launchers start jobs that claim and execute runs. They know no torch and no tracker but the run folders."""
+
+from slws_lab.launch.in_process import InProcess
+from slws_lab.launch.launcher import Job, Launcher, LaunchError, Work
+from slws_lab.launch.local import Local
+
+LAUNCHERS = ("local", "in_process")
+
+__all__ = ["LAUNCHERS", "InProcess", "Job", "LaunchError", "Launcher", "Local", "Work"]

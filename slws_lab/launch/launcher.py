@@ -1,0 +1,64 @@
+"""The contract of launchers: start jobs that claim and execute attempts, poll them, cancel them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from slws_lab.errors import SlwsError
+from slws_lab.spec import Resources
+
+
+class LaunchError(SlwsError):
+    """Jobs cannot be started here, or die before they execute anything; the message says what the job said."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What there is to do.
+
+    Attributes:
+        root: The project's folder.
+        attempts: Folders of the attempts, in the order in which they are wanted.
+        resources: What each run may use.
+        jobs: Folder for the jobs' own files and logs.
+    """
+
+    root: Path
+    attempts: tuple[Path, ...]
+    resources: Resources
+    jobs: Path
+
+
+class Job(Protocol):
+    """A process somewhere that claims attempts and executes them until none is free."""
+
+    def poll(self) -> bool:
+        """Return whether the job still works; a launcher may use the call to replace a process that died."""
+
+    def cancel(self) -> None:
+        """Ask the job to stop at the next step, with a checkpoint. Returns at once."""
+
+    def kill(self) -> None:
+        """End the job now. Returns when it is gone."""
+
+
+class Launcher(Protocol):
+    """Starts jobs in some place."""
+
+    name: str
+
+    def slots(self, resources: Resources) -> int:
+        """Return how many runs fit at a time.
+
+        Raises:
+            UserError: The place has not what a run asks for.
+        """
+
+    def start(self, work: Work) -> list[Job]:
+        """Start at most `slots` jobs on the work.
+
+        Raises:
+            LaunchError: No job could be started.
+        """

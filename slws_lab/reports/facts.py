@@ -1,0 +1,148 @@
+"""Plain facts of a report beside its numbers: the design, the runs, what failed, and where the runs came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from slws_lab.analysis import ResultTable
+from slws_lab.reports import wording
+from slws_lab.reports.view import Cell, Column, TableView
+from slws_lab.tracking import RunRecord
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A name and what is known under it: one text, or several where the runs differ."""
+
+    name: str
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Runs that failed or diverged for one cause."""
+
+    status: str
+    cause: str
+    run_ids: tuple[str, ...]
+
+
+def failures(table: ResultTable) -> list[Failure]:
+    """Return the failed and diverged runs, grouped by cause."""
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for record in table.records.values():
+        if record.status in ("failed", "diverged"):
+            grouped.setdefault((record.status, record.cause or "no cause recorded"), []).append(record.run_id)
+    return [Failure(status, cause, tuple(runs)) for (status, cause), runs in grouped.items()]
+
+
+def design_facts(table: ResultTable) -> list[Fact]:
+    """Return what was planned."""
+    study, design = table.study, table.design
+    rules = study.comparisons
+    blocks = [f"{i}. {_block(block.model_dump())}" for i, block in enumerate(study.designs, 1)]
+    margin = "no margin" if rules.margin is None else f"margin {wording.sized(rules.margin, study.metric)}"
+    judged = f"paired t, {rules.correction.capitalize()} within {rules.family}, alpha {rules.alpha:g}, {margin}"
+    duplicates = [f"{_settings(d.settings)} is {design.arm(d.arm).label}" for d in design.duplicates]
+    facts = [
+        Fact("Baseline", (wording.baseline(design).label,)),
+        Fact("Size", (f"{wording.plural(len(design.arms), 'arm')} × {wording.plural(len(design.seeds), 'seed')} "
+                      f"= {wording.plural(len(table.records), 'run')}",)),
+        Fact("Seeds", (", ".join(map(str, design.seeds)),)),
+        Fact("Blocks", tuple(blocks)),
+        Fact("Recipe", (study.recipe, *([f"changed for every run: {_settings(study.set)}"] if study.set else []))),
+        Fact("Metric", (f"{wording.metric_title(study.metric)}, {study.metric.goal}",)),
+        Fact("Judged by", (judged,)),
+        Fact("Excluded", (wording.plural(design.excluded, "setting"),) if design.excluded else ()),
+        Fact("Duplicates, not run twice", tuple(duplicates)),
+    ]  # fmt: skip
+    return [fact for fact in facts if fact.texts]
+
+
+def provenance_facts(table: ResultTable) -> list[Fact]:
+    """Return where the runs that ended came from; several texts under a name mean that the runs differ."""
+    ended = [record for record in table.records.values() if record.result]
+    facts = [Fact(name, _distinct(ended, read)) for name, read in ORIGINS.items()]
+    return [fact for fact in facts if fact.texts]
+
+
+def arms_view(table: ResultTable) -> TableView:
+    """Return the arms: what each is called in figures, its settings, its role in each block."""
+    names = wording.arm_names(table.design)
+    rows = []
+    for arm in table.design.arms:
+        runs = tuple(record.run_id for record in table.arm_records(arm.id))
+        roles = "; ".join(f"{role.kind} in block {role.block + 1}" for role in arm.roles)
+        rows.append(tuple(Cell(text, runs) for text in (names[arm.id], arm.label, roles, arm.id)))
+    return TableView("arms", "Arms", (Column("called"), Column("settings"), Column("role"), Column("id")), tuple(rows))
+
+
+def runs_view(table: ResultTable) -> TableView:
+    """Return every run with its id, status and value."""
+    names, metric = wording.arm_names(table.design), table.study.metric
+    rows = []
+    for arm in table.design.arms:
+        for seed, record in zip(table.design.seeds, table.arm_records(arm.id), strict=True):
+            value = wording.number(record.value(metric), wording.decimals(metric))
+            texts = (names[arm.id], str(seed), record.run_id, record.status, value)
+            rows.append(tuple(Cell(text, (record.run_id,), faint=text == wording.NOTHING) for text in texts))
+    columns = (Column("arm"), Column("seed", True), Column("run"), Column("status"),
+               Column(wording.metric_title(metric), True))  # fmt: skip
+    return TableView("runs", "Every run", columns, tuple(rows))
+
+
+def _commit(record: RunRecord) -> str:
+    found = _provenance(record)
+    if not found.get("commit"):
+        return ""
+    changed = f", with uncommitted changes (diff {found.get('diff') or 'of new files only'})"
+    return f"{found['commit']}{changed if found.get('dirty') else ''}"
+
+
+def _machine(record: RunRecord) -> str:
+    found = _provenance(record).get("machine") or {}
+    parts = [found.get("processor"), f"{found['cores']} cores" if found.get("cores") else None,
+             f"{found['memory_gb']} GB" if found.get("memory_gb") else None, found.get("platform")]  # fmt: skip
+    return ", ".join(part for part in parts if part)
+
+
+def _packages(record: RunRecord) -> str:
+    return ", ".join(f"{name} {number}" for name, number in (_provenance(record).get("packages") or {}).items())
+
+
+def _provenance(record: RunRecord) -> dict[str, Any]:
+    return record.result.get("provenance") or {}
+
+
+ORIGINS: dict[str, Callable[[RunRecord], str]] = {
+    "Commit": _commit,
+    "Digest of the numeric code": lambda record: _provenance(record).get("code") or "",
+    "Data fingerprint": lambda record: record.result.get("data_fingerprint") or "",
+    "Packages": _packages,
+    "Machine": _machine,
+    "Device": lambda record: record.result.get("device") or "",
+    "Scan back-end": lambda record: record.result.get("scan_backend") or "",
+    "Threads a run": lambda record: str(record.result.get("threads") or ""),
+}
+
+
+def _distinct(records: list[RunRecord], read: Callable[[RunRecord], str]) -> tuple[str, ...]:
+    counts: dict[str, int] = {}
+    for record in records:
+        text = read(record)
+        counts[text] = counts.get(text, 0) + 1
+    if len(counts) == 1:
+        return tuple(text for text in counts if text)
+    return tuple(f"{text or 'not recorded'} ({wording.plural(count, 'run')})" for text, count in counts.items())
+
+
+def _block(block: dict[str, Any]) -> str:
+    kind, content = next(iter(block.items()))
+    items = [_settings(item) if isinstance(item, dict) else str(item) for item in content]
+    return f"{kind.replace('_', ' ')}: {'; '.join(items)}"
+
+
+def _settings(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in settings.items()) or "the recipe as it is"

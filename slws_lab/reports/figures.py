@@ -1,0 +1,141 @@
+"""Drawing the figures: thin, over `figure_data`. The only importer of matplotlib; no pyplot."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from slws_lab.analysis import ResultTable
+from slws_lab.reports import figure_data, wording
+from slws_lab.spec import Design
+
+COLUMN, PAGE = 3.5, 7.0  # inches: the width of a column and of a page in print
+BASELINE = "#1a1a1a"
+# Okabe and Ito's colours, safe for the colour-blind, without the yellow that white paper swallows.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)))
+
+
+@dataclass(frozen=True)
+class Look:
+    """How an arm looks in every figure."""
+
+    name: str
+    color: str
+    dash: Any
+
+    @property
+    def is_baseline(self) -> bool:
+        return self.color == BASELINE
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure as files.
+
+    Attributes:
+        name: Stem of its files.
+        title: What it shows.
+        alt: The same for those who cannot see it.
+        png: 200 dots an inch.
+        svg: The same as vectors.
+        empty: Whether there was nothing to draw.
+    """
+
+    name: str
+    title: str
+    alt: str
+    png: bytes
+    svg: bytes
+    empty: bool
+
+
+def draw(table: ResultTable) -> list[Drawn]:
+    """Draw the three figures of a study; the same results give the same bytes."""
+    with as_file(files("slws_lab.reports") / "slws.mplstyle") as style, mpl.rc_context(fname=style):
+        return [_accuracy(table), _training(table), _shuffle(table)]
+
+
+def looks(design: Design) -> dict[str, Look]:
+    """Give each arm its name, colour and dash: the baseline is black, the others cycle colours, then dashes."""
+    names = wording.arm_names(design)
+    others = [arm.id for arm in design.arms if not arm.is_baseline]
+    found = {arm.id: Look(names[arm.id], BASELINE, "-") for arm in design.arms if arm.is_baseline}
+    for i, arm_id in enumerate(others):
+        dash = DASHES[i // len(COLORS) % len(DASHES)]
+        found[arm_id] = Look(names[arm_id], COLORS[i % len(COLORS)], dash)
+    return {arm.id: found[arm.id] for arm in design.arms}
+
+
+def _accuracy(table: ResultTable) -> Drawn:
+    data, style = figure_data.accuracy(table), looks(table.design)
+    figure = Figure(figsize=(COLUMN, 0.75 + 0.36 * max(len(data), 2)))
+    axes = figure.subplots()
+    for row, points in enumerate(data):
+        e, look = points.estimate, style[points.estimate.arm_id]
+        axes.plot(points.values, [row + 0.2] * len(points.values), "o", color=look.color, alpha=0.55, mew=0, ms=3.2)
+        if e.low is not None and e.high is not None:
+            axes.plot([e.low, e.high], [row, row], color=look.color, lw=1.6, solid_capstyle="butt")
+        axes.plot(e.mean, row, "D", color=look.color, ms=4.5, mec="white", mew=0.8, zorder=5)
+        axes.annotate(look.name, (0, row), (2, 5), xycoords=("axes fraction", "data"), textcoords="offset points")
+        if look.is_baseline:
+            axes.axvline(e.mean, color="#999999", lw=0.7, ls=DASHES[1], zorder=0)
+    axes.set(ylim=(max(len(data), 1) - 0.4, -0.8), yticks=[], xlabel=wording.metric_title(table.study.metric))
+    axes.spines["left"].set_visible(False)
+    title = f"{wording.metric_title(table.study.metric)} by arm"
+    alt = f"{title}: mean with {wording.level(table.study)} interval, each seed as a dot, the baseline's mean dashed."
+    return _drawn(figure, [axes], "accuracy", title, alt, empty=not data)
+
+
+def _training(table: ResultTable) -> Drawn:
+    data, style = figure_data.training_curves(table), looks(table.design)
+    rows = -(-len(style) // 3)
+    figure = Figure(figsize=(PAGE, 2.6 + 0.16 * rows))
+    panels = dict(zip(("train/loss", table.study.metric.key), figure.subplots(1, 2), strict=True))
+    for name, axes in panels.items():
+        for arm_id, look in style.items():
+            arm = data[(data["name"] == name) & (data["arm_id"] == arm_id)]
+            axes.fill_between(arm["step"], arm["low"], arm["high"], color=look.color, alpha=0.1, lw=0)
+            mark = "o" if len(arm) == 1 else None  # a line of one point would be invisible
+            axes.plot(arm["step"], arm["mean"], color=look.color, ls=look.dash, label=look.name, marker=mark, ms=3)
+        axes.set(xlabel="epoch", title=name)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if not data.empty:
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncol=3)
+    alt = f"Training loss and {table.study.metric.key} by epoch: each arm's mean over its seeds, min to max shaded."
+    return _drawn(figure, list(panels.values()), "training", "Training curves", alt, empty=data.empty)
+
+
+def _shuffle(table: ResultTable) -> Drawn:
+    data, style = figure_data.shuffle_rates(table), looks(table.design)
+    figure = Figure(figsize=(COLUMN, 2.3 + 0.16 * len(data)))
+    axes = figure.subplots()
+    drawn = list(data.values())
+    for i, (arm_id, rates) in enumerate(data.items()):
+        look, later = style[arm_id], drawn[i + 1 :].count(rates)  # equal lines lie in each other, the first the widest
+        axes.plot(range(len(rates)), rates, color=look.color, lw=1.3 + 1.6 * later, ls=look.dash, label=look.name)
+    axes.set(xlabel="layer", ylabel="shuffle probability", ylim=(-0.02, None))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if data:
+        figure.legend(loc="outside lower center", ncol=1)
+    title = "Shuffle probability over depth"
+    return _drawn(figure, [axes], "shuffle", title, f"{title}: a line an arm that shuffles.", empty=not data)
+
+
+def _drawn(figure: Figure, panels: list[Axes], name: str, title: str, alt: str, *, empty: bool) -> Drawn:
+    for axes in panels if empty else ():
+        axes.text(0.5, 0.5, "nothing to show yet", ha="center", va="center", transform=axes.transAxes, color="#666666")
+    return Drawn(name, title, alt, _bytes(figure, "png"), _bytes(figure, "svg"), empty)
+
+
+def _bytes(figure: Figure, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else None)
+    return buffer.getvalue()

@@ -1,0 +1,94 @@
+"""What stands below the result table: what its numbers are, and what they cannot say."""
+
+from __future__ import annotations
+
+from slws_lab.analysis import Best, Contrast, Estimate, ResultTable
+from slws_lab.reports import wording
+from slws_lab.spec import StudySpec
+
+
+def main_notes(table: ResultTable, estimates: list[Estimate], contrasts: list[Contrast], best: Best) -> tuple[str, ...]:
+    """Return the notes of the result table, the most needed first."""
+    study = table.study
+    tested = any(c.p is not None for c in contrasts)
+    notes = [_what(study), _missing(table), _diverged(estimates)]
+    notes += [_delta(study), _family(study, contrasts), _margin(study)] if contrasts else []
+    notes += [*_reasons(table, contrasts), *_signflip(contrasts)]
+    notes += [_bold(study, best)] if tested else []
+    return tuple(note for note in notes if note)
+
+
+def _what(study: StudySpec) -> str:
+    metric = study.metric
+    unit = "" if metric.name.endswith("loss") else " in percent"
+    weights = "the weights' moving average (EMA)" if metric.weights == "ema" else "the plain weights"
+    at = "at the last epoch" if metric.at == "last" else "at each run's best epoch, which flatters every arm"
+    return (
+        f"Mean ± standard deviation over the n finished runs (one a seed) of {metric.name}{unit}, on the validation "
+        f"split, with {weights}, {at}."
+    )
+
+
+def _missing(table: ResultTable) -> str:
+    statuses = [record.status for record in table.records.values()]
+    waiting = sum(status in ("pending", "running") for status in statuses)
+    return f"{wording.plural(waiting, 'run')} of {len(statuses)} not finished yet." if waiting else ""
+
+
+def _diverged(estimates: list[Estimate]) -> str:
+    lost = any(e.failed or e.diverged for e in estimates)
+    return "Failed and diverged runs are counted, never averaged; their seeds form no pair." if lost else ""
+
+
+def _delta(study: StudySpec) -> str:
+    better = "above" if study.metric.goal == "maximize" else "below"
+    return (
+        "Δ: mean difference to the reference over the seeds that both finished, with the paired t interval of this "
+        f"contrast alone ({wording.level(study)}); {better} zero is better."
+    )
+
+
+def _family(study: StudySpec, contrasts: list[Contrast]) -> str:
+    rules = study.comparisons
+    counts: dict[tuple[int, ...] | None, int] = {}
+    for contrast in contrasts:
+        key = contrast.blocks if rules.family == "block" else None
+        counts[key] = counts.get(key, 0) + (contrast.p is not None)
+    within = "all contrasts" if rules.family == "all" else "each block"
+    sizes = " and ".join(map(str, counts.values()))
+    return (
+        f"Adjusted p: paired t, Holm's correction within {within} ({sizes} tested); a verdict needs p below "
+        f"{rules.alpha:g}."
+    )
+
+
+def _margin(study: StudySpec) -> str:
+    margin = study.comparisons.margin
+    if margin is None:
+        return "The study declares no margin, so equivalence is not tested: inconclusive does not mean equal."
+    return (
+        f"Equivalent: both one-sided tests against ±{wording.sized(margin, study.metric)} pass, Holm-adjusted; "
+        "inconclusive does not mean equal."
+    )
+
+
+def _reasons(table: ResultTable, contrasts: list[Contrast]) -> list[str]:
+    names = wording.arm_names(table.design)
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for c in contrasts:
+        if c.reason:
+            grouped.setdefault((c.verdict, c.reason), []).append(names[c.arm_id])
+    return [f"{verdict.capitalize()} ({'; '.join(arms)}): {reason}." for (verdict, reason), arms in grouped.items()]
+
+
+def _signflip(contrasts: list[Contrast]) -> list[str]:
+    notes = dict.fromkeys(note for c in contrasts for note in c.notes)
+    return [f"The exact {note}; the verdict rests on the t test alone." for note in notes]
+
+
+def _bold(study: StudySpec, best: Best) -> str:
+    if best.bold:
+        return f"Bold: the best mean and every arm not separable from it (paired t, Holm, {study.comparisons.alpha:g})."
+    if len(best.arms) > 1:
+        return f"No bold: {len(best.arms)} of {best.judged} arms are not separable from the best mean."
+    return ""

@@ -1,0 +1,101 @@
+"""A view as Markdown, LaTeX and HTML. Every text is escaped here and nowhere else."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+import jinja2
+
+from slws_lab.reports.view import Cell, TableView
+
+LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$", "|": r"$|$",
+    "[": "{[}", "]": "{]}", '"': "''", "±": r"$\pm$", "−": r"$-$", "–": "--", "—": "---", "Δ": r"$\Delta$", "·": r"$\cdot$", 
+    "×": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$", "→": r"$\to$", "α": r"$\alpha$", "β": r"$\beta$", 
+    "γ": r"$\gamma$", "λ": r"$\lambda$", "µ": r"$\mu$", "μ": r"$\mu$", "σ": r"$\sigma$", "“": "``", "”": "''", "‘": "`", "’": "'", "…": r"\ldots{}",
+}  # fmt: skip
+
+STRICT: dict[str, Any] = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+
+
+def to_markdown(view: TableView) -> str:
+    """Return a table in GitHub's Markdown, with its title above and its notes below."""
+    lines = [f"**{markdown(view.title)}**", ""]
+    lines.append(_line(markdown(column.name) for column in view.columns))
+    lines.append(_line("---:" if column.numeric else "---" for column in view.columns))
+    lines += [_line(_markdown_cell(cell) for cell in row) for row in view.rows]
+    lines += ["", *(f"- {markdown(note)}" for note in view.notes)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def to_latex(view: TableView, label: str) -> str:
+    """Return a `table` for LaTeX that needs the package booktabs only.
+
+    Args:
+        view: The table.
+        label: What `\\ref` calls it.
+    """
+    return latex_templates().get_template("table.tex.j2").render(view=view, label=label)
+
+
+def to_html(view: TableView) -> str:
+    """Return a `figure` element that holds the table; each cell carries its runs in `data-runs`."""
+    return html_templates().get_template("table.html.j2").render(view=view)
+
+
+def markdown(text: str) -> str:
+    """Escape text for one line of Markdown: what starts a block, and what marks up within a line."""
+    line = re.sub(r"([\\`*\[\]<>|~$&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))", r"\\\1", " ".join(text.split()))
+    return re.sub(r"^(\d*)([-+#=.)])(?=\s|$)", r"\1\\\2", line)
+
+
+def latex(text: str) -> str:
+    """Escape text for LaTeX; a character that a stock pdflatex has no glyph for becomes its code."""
+    return "".join(_latex_character(c) for c in " ".join(text.split()))
+
+
+@cache
+def html_templates() -> jinja2.Environment:
+    """Return the environment of the HTML templates, which escape by themselves."""
+    return jinja2.Environment(loader=jinja2.PackageLoader("slws_lab.reports"), autoescape=True, **STRICT)
+
+
+@cache
+def latex_templates() -> jinja2.Environment:
+    """Return the environment of the LaTeX template: `<< >>` and `<% %>`, since LaTeX needs the braces."""
+    found = jinja2.Environment(
+        loader=jinja2.PackageLoader("slws_lab.reports"), autoescape=False, **STRICT,
+        variable_start_string="<<", variable_end_string=">>", block_start_string="<%", block_end_string="%>",
+        comment_start_string="<#", comment_end_string="#>",
+    )  # fmt: skip
+    found.filters |= {"latex": latex, "latex_cell": _latex_cell}
+    return found
+
+
+def _markdown_cell(cell: Cell) -> str:
+    text = markdown(cell.text)
+    return f"**{text}**" if cell.bold and text else text
+
+
+def _latex_cell(cell: Cell) -> str:
+    return rf"\textbf{{{latex(cell.text)}}}" if cell.bold else latex(cell.text)
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _latex_character(character: str) -> str:
+    if character in LATEX:
+        return LATEX[character]
+    if character.isascii():
+        return character if character.isprintable() else " "
+    letter, *marks = tuple(unicodedata.normalize("NFD", character))
+    if letter.isascii() and marks and ord(character) < 256:
+        return character  # an accented Latin letter, which LaTeX composes itself
+    return letter if letter.isascii() and marks else f"{{[}}U+{ord(character):04X}{{]}}"

@@ -1,0 +1,63 @@
+"""manifest.json: what a report was made from, and which runs stand behind each cell. No time of rendering."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from slws_lab.analysis import ResultTable
+from slws_lab.reports.view import TableView
+from slws_lab.spec import Study
+from slws_lab.tracking import RunRecord
+
+
+def manifest(table: ResultTable, study: Study, views: list[TableView], written: dict[str, bytes]) -> str:
+    """Return the content of manifest.json.
+
+    Args:
+        table: The results.
+        study: The study as loaded: its files are named and digested.
+        views: The tables that were printed.
+        written: Path within the report's folder to content, of every other file.
+    """
+    made = {
+        "study": table.study.name,
+        "question": table.study.question,
+        "study_file": _file(study.source.path, study.root),
+        "recipe_file": _file(study.recipe.path, study.root),
+        "slws_lab": version("slws-lab"),
+        "runs": {run_id: _run(record) for run_id, record in table.records.items()},
+        "files": {name: sha256(content) for name, content in sorted(written.items())},
+        "tables": {view.name: _cells(view) for view in views},
+    }
+    return json.dumps(made, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def sha256(content: bytes) -> str:
+    """Return the hex digest of some bytes."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _file(path: Path, root: Path) -> dict[str, str]:
+    resolved, home = path.resolve(), root.resolve()
+    name = resolved.relative_to(home).as_posix() if resolved.is_relative_to(home) else path.name
+    return {"path": name, "sha256": sha256(path.read_bytes())}
+
+
+def _run(record: RunRecord) -> dict[str, Any]:
+    result = json.dumps(record.result, sort_keys=True, separators=(",", ":"))
+    digest = sha256(result.encode()) if record.result else None
+    return {"attempt": record.attempt, "status": record.status, "result_sha256": digest}
+
+
+def _cells(view: TableView) -> list[dict[str, Any]]:
+    """Return a row's cells by column, each with its runs; cells without runs are left out."""
+    return [
+        {"row": i, "column": column.name, "text": cell.text, "runs": list(cell.run_ids)}
+        for i, row in enumerate(view.rows)
+        for column, cell in zip(view.columns, row, strict=True)
+        if cell.run_ids
+    ]

@@ -1,0 +1,77 @@
+"""report.html: the whole report as one file that needs no network. What it says is made elsewhere."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from slws_lab.analysis import ResultTable
+from slws_lab.reports import facts, wording
+from slws_lab.reports.answer import answer
+from slws_lab.reports.formats import html_templates, to_html
+from slws_lab.reports.view import TableView
+
+if TYPE_CHECKING:
+    from slws_lab.reports.figures import Drawn
+
+
+@dataclass(frozen=True)
+class Image:
+    """A figure within the page."""
+
+    name: str
+    title: str
+    alt: str
+    uri: str
+
+
+def page(table: ResultTable, views: list[TableView], details: TableView, drawn: list[Drawn]) -> str:
+    """Return report.html.
+
+    Args:
+        table: The results.
+        views: The result table first, then what is shown beside it.
+        details: Every contrast in full.
+        drawn: The figures; an empty one is left out.
+    """
+    main = replace(views[0], title="Results by arm")
+    shown = {
+        "main": _html(main), "beside": [_html(view) for view in views[1:]],
+        "contrasts": _html(details) if details.rows else "",
+        "arms": _html(facts.arms_view(table)), "runs": _html(facts.runs_view(table)),
+    }  # fmt: skip
+    return html_templates().get_template("report.html.j2").render(
+        style=Markup((files("slws_lab.reports") / "templates" / "report.css").read_text(encoding="utf-8")),
+        study=table.study,
+        answer=answer(table),
+        summary=_summary(table),
+        shown=shown,
+        images=[_image(figure) for figure in drawn if not figure.empty],
+        failures=facts.failures(table),
+        design=facts.design_facts(table),
+        provenance=facts.provenance_facts(table),
+        example=next(iter(table.records)),
+    )  # fmt: skip
+
+
+def _summary(table: ResultTable) -> list[str]:
+    design, statuses = table.design, [record.status for record in table.records.values()]
+    return [
+        wording.plural(len(design.arms), "arm"),
+        wording.plural(len(design.seeds), "seed"),
+        f"{statuses.count('finished')} of {wording.plural(len(statuses), 'run')} finished",
+        wording.metric_title(table.study.metric),
+    ]
+
+
+def _html(view: TableView) -> Markup:
+    return Markup(to_html(view))  # the template has escaped it
+
+
+def _image(figure: Drawn) -> Image:
+    uri = "data:image/svg+xml;base64," + base64.b64encode(figure.svg).decode()
+    return Image(figure.name, figure.title, figure.alt, uri)

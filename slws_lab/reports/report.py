@@ -1,0 +1,73 @@
+"""Writing a report: all files of reports/<study>/, each whole, the same bytes for the same results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from slws_lab.analysis import ResultTable
+from slws_lab.reports.answer import answer
+from slws_lab.reports.formats import to_html, to_latex, to_markdown
+from slws_lab.reports.manifest import manifest
+from slws_lab.reports.page import page
+from slws_lab.reports.references import published
+from slws_lab.reports.tables import contrasts_view, main_view, published_view
+from slws_lab.reports.view import TableView
+from slws_lab.spec import Study
+from slws_lab.tracking import write_bytes
+
+
+@dataclass(frozen=True)
+class Report:
+    """A written report.
+
+    Attributes:
+        folder: Where it stands.
+        files: Its files, in the order written.
+        answer: The answer in words.
+        views: The tables of table.md and its like: the results, and published figures if the study names some.
+    """
+
+    folder: Path
+    files: tuple[Path, ...]
+    answer: str
+    views: tuple[TableView, ...]
+
+
+def write_report(table: ResultTable, study: Study, out: Path) -> Report:
+    """Write records.csv, the tables, the figures, report.html and manifest.json.
+
+    Args:
+        table: The results, as far as there are any.
+        study: The study as loaded.
+        out: The folder, made if absent; what else stands in it is left alone.
+
+    Raises:
+        UserError: The study names published figures that there are not.
+    """
+    from slws_lab.reports.figures import draw  # only here: importing matplotlib takes long
+
+    views = _views(table, study)
+    drawn = draw(table)
+    written = {"records.csv": table.to_csv().encode(), **_tables(table, views)}
+    written |= {f"figures/{d.name}.{kind}": getattr(d, kind) for d in drawn for kind in ("png", "svg")}
+    details = contrasts_view(table)
+    written["report.html"] = page(table, views, details, drawn).encode()
+    written["manifest.json"] = manifest(table, study, [*views, details], written).encode()
+    for name, content in written.items():
+        write_bytes(out / name, content)
+    return Report(out, tuple(out / name for name in written), answer(table), tuple(views))
+
+
+def _views(table: ResultTable, study: Study) -> list[TableView]:
+    keys = table.study.report.references
+    rows = published(keys, study.source.where(("report", "references")))
+    return [main_view(table), *([published_view(rows)] if rows else [])]
+
+
+def _tables(table: ResultTable, views: list[TableView]) -> dict[str, bytes]:
+    name = table.study.name
+    labels = [f"slws:{name}", *(f"slws:{name}-{view.name}" for view in views[1:])]
+    latex = [to_latex(view, label) for view, label in zip(views, labels, strict=True)]
+    joined = {"md": map(to_markdown, views), "tex": latex, "html": map(to_html, views)}
+    return {f"table.{kind}": "\n".join(texts).encode() for kind, texts in joined.items()}

@@ -1,0 +1,104 @@
+"""How numbers, arms and metrics are put into words, the same in every table, figure and sentence."""
+
+from __future__ import annotations
+
+from slws_lab.analysis import varied
+from slws_lab.spec import Arm, Design, Metric, StudySpec
+
+NOTHING = "–"
+
+
+def decimals(metric: Metric) -> int:
+    """Return how many decimals a value of the metric deserves: 2 in percent, 4 of a loss."""
+    return 4 if metric.name.endswith("loss") else 2
+
+
+def metric_title(metric: Metric) -> str:
+    """Name the metric as headers and axes do: `val/top1, EMA, best epoch (%)`."""
+    weights = ", EMA" if metric.weights == "ema" else ""
+    epoch = ", best epoch" if metric.at == "best" else ""
+    return metric.name + weights + epoch + ("" if metric.name.endswith("loss") else " (%)")
+
+
+def delta_unit(metric: Metric) -> str:
+    """Return the unit of a difference: percentage points, or none for a loss."""
+    return "" if metric.name.endswith("loss") else "points"
+
+
+def sized(size: float, metric: Metric) -> str:
+    """Print a size in the unit of a difference: `0.2 points`."""
+    return f"{size:g} {delta_unit(metric)}".strip()
+
+
+def level(study: StudySpec) -> str:
+    """Return the level of the intervals: `95 %` for alpha 0.05."""
+    return f"{100 * (1 - study.comparisons.alpha):g} %"
+
+
+def number(value: float | None, places: int) -> str:
+    """Print a number with a true minus; an en dash for None."""
+    return NOTHING if value is None else _minus(f"{value:.{places}f}")
+
+
+def signed(value: float | None, places: int) -> str:
+    """Print a difference with its sign."""
+    return NOTHING if value is None else _minus(f"{value:+.{places}f}")
+
+
+def p_value(p: float | None) -> str:
+    """Print a p value: four decimals where it may be near alpha, else three."""
+    if p is None:
+        return NOTHING
+    return "< 0.0001" if p < 0.0001 else f"{p:.4f}" if p < 0.1 else f"{p:.3f}"
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """Print a count with its noun: `1 run`, `2 runs`."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def factor_names(design: Design) -> dict[str, str]:
+    """Return a short header for each varied field: the last part of its path where that is clear."""
+    short = {name: _short(name) for name in varied(design)}
+    return {name: text if list(short.values()).count(text) == 1 else name for name, text in short.items()}
+
+
+def level_text(arm: Arm, name: str) -> str:
+    """Print an arm's level of a field; an en dash if the factor is off."""
+    return _level(arm.settings[name]) if name in arm.settings else NOTHING
+
+
+def arm_names(design: Design) -> dict[str, str]:
+    """Name each arm by what it changes of the baseline, which is called `baseline`; by its label if that is not unique."""
+    names = {arm.id: _difference(design, arm) for arm in design.arms}
+    return names if len(set(names.values())) == len(names) else {arm.id: arm.label for arm in design.arms}
+
+
+def baseline(design: Design) -> Arm:
+    """Return the baseline's arm."""
+    return next(arm for arm in design.arms if arm.is_baseline)
+
+
+def _difference(design: Design, arm: Arm) -> str:
+    if arm.is_baseline:
+        return "baseline"
+    usual, headers = baseline(design).settings, factor_names(design)
+    own = {name: value for name, value in arm.settings.items() if name in headers and usual.get(name, ...) != value}
+    return ", ".join(f"{headers[name]}={_level(value)}" for name, value in own.items()) or arm.label
+
+
+def _short(name: str) -> str:
+    *parents, leaf = name.split(".")
+    return parents[-1] if leaf == "name" and parents else leaf
+
+
+def _level(value: object) -> str:
+    if isinstance(value, list):
+        return "[" + " ".join(map(_level, value)) + "]"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "null" if value is None else str(value)
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")

@@ -1,0 +1,134 @@
+"""The one way into a selective scan, and the list of back-ends behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from slws_lab.errors import UserError, nearest
+from slws_lab.scan import chunked, reference
+from slws_lab.scan.inputs import ScanInputs
+
+
+def _everywhere(device: torch.device) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One implementation of the scan.
+
+    Args:
+        name: How recipes and records call it.
+        about: What it is, in a few words.
+        scan: From checked inputs to y in u's dtype, (batch, length, width); autocast is off when it is called.
+        obstacle: Why it cannot run on a device; an empty string where it can.
+    """
+
+    name: str
+    about: str
+    scan: Callable[[ScanInputs], Tensor]
+    obstacle: Callable[[torch.device], str] = _everywhere
+
+
+# best first: "auto" takes the first that can run on the device
+_BACKENDS = {
+    backend.name: backend
+    for backend in (
+        Backend("chunked", "torch operations in chunks, hand-written backward", chunked.scan),
+        Backend("reference", "step-by-step loop under autograd: the meaning, slow", reference.scan),
+    )
+}
+
+
+def backends() -> tuple[str, ...]:
+    """Return the names of all back-ends, best first."""
+    return tuple(_BACKENDS)
+
+
+def resolve(name: str = "auto", device: torch.device | str | None = None) -> Backend:
+    """Return the back-end called `name` once it is known to run on `device`.
+
+    Args:
+        name: One of `backends()`, or "auto" for the best that can run on the device.
+        device: Where it will run; None means the GPU if this machine has one, else the CPU.
+
+    Raises:
+        UserError: If the name is unknown or that back-end cannot run on the device.
+    """
+    where = _device(device)
+    if name == "auto":
+        return next(backend for backend in _BACKENDS.values() if not backend.obstacle(where))
+    if name not in _BACKENDS:
+        raise UserError(
+            f"unknown scan back-end '{name}'", allowed=", ".join(("auto", *_BACKENDS)), todo=nearest(name, _BACKENDS)
+        )
+    backend = _BACKENDS[name]
+    if reason := backend.obstacle(where):
+        raise UserError(f"scan back-end '{name}' cannot run on {where}: {reason}", todo="use scan: auto")
+    return backend
+
+
+def describe(device: torch.device | str | None = None) -> dict[str, str]:
+    """Return, for each back-end, "usable: what it is" or "not usable: why" on `device` (None as in `resolve`)."""
+    where = _device(device)
+    reasons = {name: backend.obstacle(where) for name, backend in _BACKENDS.items()}
+    return {
+        name: f"not usable on {where.type}: {reason}" if reason else f"usable on {where.type}: {_BACKENDS[name].about}"
+        for name, reason in reasons.items()
+    }
+
+
+def selective_scan(  # noqa: PLR0913 (the argument list that the field knows)
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    *,
+    delta_softplus: bool = True,
+    reverse: bool = False,
+    backend: str = "auto",
+) -> Tensor:
+    """Run h_t = exp(dt_t A) h_{t-1} + dt_t B_t u_t and return y_t = (C_t h_t + D u_t) SiLU(z_t).
+
+    State and sums are float32 (float64 for float64 `u`), under autocast too. Gradients can be taken once, not twice.
+
+    Args:
+        u: Input, (batch, length, width).
+        delta: Step sizes before bias and softplus, (batch, length, width).
+        A: Decay rates, (width, state); negative for a state that fades.
+        B: Input weights, (batch, length, state).
+        C: Output weights, (batch, length, state).
+        D: Skip weights, (width,); None for no skip.
+        z: Gate before SiLU, (batch, length, width); None for no gate.
+        delta_bias: Added to delta, (width,); None for zero.
+        delta_softplus: Whether dt = softplus(delta + delta_bias), else dt = delta + delta_bias.
+        reverse: Whether time runs from the last token to the first.
+        backend: One of `backends()`, or "auto".
+
+    Returns:
+        y, (batch, length, width), in u's dtype.
+
+    Raises:
+        ValueError: If shapes, dtypes or devices do not fit.
+        UserError: If the back-end is unknown or cannot run on u's device.
+
+    Source: Gu and Dao, Mamba, arXiv 2312.00752.
+    """
+    inputs = ScanInputs(u, delta, A, B, C, D, z, delta_bias, delta_softplus, reverse)
+    chosen = resolve(backend, u.device)
+    with torch.autocast(u.device.type, enabled=False):
+        return chosen.scan(inputs)
+
+
+def _device(device: torch.device | str | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)

@@ -1,0 +1,214 @@
+"""The mirror: brings an MLflow store up to date with a workspace's run folders; each pass sends just what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from slws_lab.spec import Arm, Design, Study
+from slws_lab.tracking import journal, mirror_content
+from slws_lab.tracking.claim import Claim
+from slws_lab.tracking.folder import Attempt, Workspace
+from slws_lab.tracking.mirror_content import Content
+from slws_lab.tracking.mirror_state import Offsets
+from slws_lab.tracking.mirror_store import MirrorAway, Store, new_database, reaching, set_environment
+from slws_lab.tracking.mirror_ui import default_uri, experiment_tags, own_uri, page_of, ui_command
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+__all__ = ["Mirror", "MirrorAway", "MirrorBusy", "Shipped", "default_uri", "ui_command"]
+
+
+class MirrorBusy(Exception):
+    """Another process is the mirror's one writer."""
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """What a pass sent.
+
+    Attributes:
+        runs: Children created or changed.
+        points: Values of metrics over epochs.
+    """
+
+    runs: int
+    points: int
+
+
+class Mirror:
+    """The one writer of a workspace's mirror. Use: `with Mirror.open(workspace, None) as mirror`."""
+
+    def __init__(self, workspace: Workspace, store: Store, lock: Claim) -> None:
+        self._workspace = workspace
+        self._store = store
+        self._lock = lock
+
+    @classmethod
+    def open(cls, workspace: Workspace, uri: str | None, *, fresh: bool = False) -> Mirror:
+        """Connect to a store, making the workspace's own SQLite file if it is not there.
+
+        Args:
+            workspace: Its run folders are mirrored.
+            uri: The MLflow tracking URI; None means MLFLOW_TRACKING_URI or else the workspace's own SQLite file.
+            fresh: Replace the workspace's own SQLite file by an empty one; other stores are left as they are.
+
+        Raises:
+            MirrorAway: The store cannot be reached.
+            MirrorBusy: Another process has it open.
+        """
+        set_environment()
+        workspace.mirror.mkdir(parents=True, exist_ok=True)
+        lock = Claim.take(workspace.mirror / "lock")
+        if lock is None:
+            raise MirrorBusy(f"another process mirrors {workspace.path}")
+        try:
+            return cls(workspace, _connect(workspace, uri or default_uri(workspace), fresh), lock)
+        except BaseException:
+            lock.__exit__()
+            raise
+
+    def ship(self, study: Study, design: Design) -> Shipped:
+        """Send what the store lacks of a study: experiment, parent, children, metric points, how they ended.
+
+        Raises:
+            MirrorAway: The store cannot be reached; the next pass goes on from there.
+        """
+        with reaching(self._store.uri):
+            return _Pass(self._workspace, self._store, study, design).run()
+
+    def attach_report(self, study: Study, folder: Path) -> None:
+        """Make the parent run's artifacts hold the study's report, its file and its recipe, replacing older ones.
+
+        Raises:
+            MirrorAway: The store cannot be reached, or the study was never shipped.
+        """
+        with reaching(self._store.uri):
+            parent = _find_parent(self._store.runs(self._experiment(study), study.spec.name))
+            if parent is None:
+                raise MirrorAway(f"{self._store.uri}: study {study.spec.name} has no parent run there yet")
+            report = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+            self._store.replace_artifacts(parent, "report", report)
+            config = {path.name: path for path in (study.source.path, study.recipe.path)}
+            self._store.replace_artifacts(parent, "config", config)
+
+    def page(self, study: Study) -> str:
+        """Return the study's page, to be put behind the address of MLflow's UI."""
+        with reaching(self._store.uri):
+            return page_of(self._experiment(study))
+
+    def close(self) -> None:
+        """Let another process write."""
+        self._lock.__exit__()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _experiment(self, study: Study) -> str:
+        return self._store.experiment(study.spec.name, experiment_tags(study))
+
+
+class _Pass:
+    """One pass over one study."""
+
+    def __init__(self, workspace: Workspace, store: Store, study: Study, design: Design) -> None:
+        self._workspace, self._store, self._study, self._design = workspace, store, study, design
+        self._offsets = Offsets(workspace.mirror / f"{study.spec.name}.json")
+        self._experiment = store.experiment(study.spec.name, experiment_tags(study))
+        self._there: dict[str, Run] = {}
+        self._touched: set[str] = set()
+        self._points = 0
+
+    def run(self) -> Shipped:
+        found = self._store.runs(self._experiment, self._study.spec.name)
+        self._there = self._one_each(found)
+        wanted = self._wanted()
+        parent_content = mirror_content.parent(self._study, self._design, {i: c for i, (_, c) in wanted.items()})
+        parent = _find_parent(found) or self._store.create(self._experiment, parent_content)
+        for run_id, (attempt, content) in wanted.items():
+            content.tags["mlflow.parentRunId"] = parent.info.run_id
+            self._ship_child(run_id, attempt, content)
+        self._store.update(parent, parent_content)
+        self._offsets.close(run.info.run_id for run in self._there.values())
+        return Shipped(len(self._touched), self._points)
+
+    def _wanted(self) -> dict[str, tuple[Attempt, Content]]:
+        """Return what each run that has an attempt should look like, breadth first."""
+        wanted = {}
+        for seed in self._design.seeds:
+            for arm in self._design.arms:
+                run_id = self._design.run_ids[arm.id, seed]
+                attempt = self._workspace.run(run_id).chosen()
+                if attempt is not None:
+                    wanted[run_id] = attempt, self._content(arm, seed, attempt)
+        return wanted
+
+    def _content(self, arm: Arm, seed: int, attempt: Attempt) -> Content:
+        return mirror_content.child(self._study, self._design, arm, seed, attempt)
+
+    def _one_each(self, found: list[Run]) -> dict[str, Run]:
+        """Return run id -> child. A creation whose answer got lost leaves an empty twin, which is deleted."""
+        children: dict[str, Run] = {}
+        for run in found:
+            run_id = run.data.tags.get("slws.run_id")
+            if run_id is None:
+                continue
+            if run_id in children:
+                self._store.delete(run, "twin")
+            else:
+                children[run_id] = run
+        return children
+
+    def _ship_child(self, run_id: str, attempt: Attempt, content: Content) -> None:
+        child = self._there.get(run_id)
+        if child is not None and child.data.tags.get("slws.attempt") != str(attempt.number):
+            self._store.delete(child, f"attempt {attempt.number}")
+            child = None
+        if child is None:
+            child = self._there[run_id] = self._store.create(self._experiment, content)
+            self._offsets.start(child.info.run_id)
+            self._touched.add(run_id)
+        new = self._ship_points(child, attempt, content)
+        if self._store.update(child, content) or new:
+            self._touched.add(run_id)
+        self._points += new
+
+    def _ship_points(self, child: Run, attempt: Attempt, content: Content) -> int:
+        """Send the journal's points that the store lacks; return how many. The first value of a (name, step) counts."""
+        mlflow_id = child.info.run_id
+        offset = self._offsets.of(mlflow_id)
+        entries = list(journal.read(attempt.journal))
+        end = entries[-1].end if entries else 0
+        points = journal.points(iter(entries))
+        content.tags.update(mirror_content.nonfinite(points))
+        if end == offset:
+            self._offsets.set(mlflow_id, end)
+            return 0
+        sent = {(name, entry.step) for entry in entries if entry.end <= offset for name in entry.metrics}
+        if not self._offsets.sure(mlflow_id):
+            sent |= self._store.sent(child, points)
+        new = mirror_content.unsent(points, sent)
+        self._offsets.mark()
+        self._store.log_points(child, new)
+        self._offsets.set(mlflow_id, end)
+        return len(new)
+
+
+def _find_parent(runs: list[Run]) -> Run | None:
+    return next((run for run in runs if run.data.tags.get("slws.kind") == "study"), None)
+
+
+def _connect(workspace: Workspace, uri: str, fresh: bool) -> Store:
+    with reaching(uri):
+        database = workspace.path / "mlflow.db"
+        if uri == own_uri(workspace) and (fresh or not database.exists()):
+            new_database(database)
+        return Store(workspace, uri)

@@ -1,0 +1,187 @@
+"""What a study and its runs should look like in MLflow, read from the folders and the design. Pure: no MLflow here."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from slws_lab.spec import Arm, Design, RunSpec, Study, flatten
+from slws_lab.tracking import journal
+from slws_lab.tracking.claim import is_held
+from slws_lab.tracking.folder import FINAL, Attempt
+
+RUNNING, PENDING = "running", "pending"
+MLFLOW_STATUS = {
+    "finished": "FINISHED", "diverged": "FINISHED", "failed": "FAILED", RUNNING: "RUNNING", PENDING: "KILLED",
+}  # fmt: skip
+FIGURES = ("params", "epochs", "seconds")  # of a result: numbers, so that MLflow's columns sort them as such
+FACTS = ("cause", "host", "device", "scan_backend", "threads", "resumes")
+MAX_TAG = 5000
+
+Point = tuple[str, float, int, float]  # name, value, step, seconds since 1970
+Points = dict[str, dict[int, tuple[float, float]]]  # name -> step -> (value, seconds since 1970)
+
+
+@dataclass(frozen=True)
+class Content:
+    """What one MLflow run should hold, its metrics over epochs aside.
+
+    Attributes:
+        name: Name shown in the UI.
+        tags: All of its tags.
+        params: Flat parameters.
+        status: MLflow's word for how it stands.
+        started: Seconds since 1970.
+        ended: Seconds since 1970; None while it goes on.
+        figures: Numbers of the result, which have one value.
+        dataset: Name and fingerprint of the data; None before the run has a result.
+    """
+
+    name: str
+    tags: dict[str, str]
+    params: dict[str, str]
+    status: str
+    started: float | None
+    ended: float | None
+    figures: dict[str, float] = field(default_factory=dict)
+    dataset: tuple[str, str] | None = None
+
+
+def child(study: Study, design: Design, arm: Arm, seed: int, attempt: Attempt) -> Content:
+    """Return what the child run of one (study, run) should hold; role and arm come from the design."""
+    result = attempt.result() or {}
+    status = status_of(attempt)
+    run = arm.run(seed)
+    return Content(
+        name=f"{arm.label} · seed {seed}",
+        tags=_from_design(study, design, arm, seed, attempt) | _from_result(status, result),
+        params={key: as_text(value) for key, value in flatten(run.model_dump(mode="json")).items()},
+        status=MLFLOW_STATUS[status],
+        started=_started(attempt, result),
+        ended=None if status == RUNNING else result.get("finished", _last_sign(attempt)),
+        figures={f"result/{name}": float(result[name]) for name in FIGURES if name in result},
+        dataset=_dataset(run, result),
+    )
+
+
+def parent(study: Study, design: Design, children: dict[str, Content]) -> Content:
+    """Return what the parent run of a study should hold, given its children by run id."""
+    spec = study.spec
+    total = len(design.run_ids)
+    counts = Counter(content.tags["slws.status"] for content in children.values())
+    counts[PENDING] += total - len(children)
+    params = {"metric": spec.metric.key, "seeds": len(design.seeds), "arms": len(design.arms), "runs": total}
+    tags = {
+        "slws.kind": "study",
+        "slws.study": spec.name,
+        "slws.status": ", ".join(f"{n} {status}" for status, n in sorted(counts.items()) if n) + f" of {total}",
+        "mlflow.note.content": spec.question,
+        **_source(study),
+    }
+    status = _overall(counts)
+    ends = [content.ended for content in children.values() if content.ended]
+    return Content(
+        name=spec.name,
+        tags=_clipped(tags),
+        params={f"study.{name}": as_text(value) for name, value in params.items()},
+        status=status,
+        started=min((c.started for c in children.values() if c.started), default=None),
+        ended=max(ends, default=None) if status in ("FINISHED", "FAILED") else None,
+    )
+
+
+def status_of(attempt: Attempt) -> str:
+    """Return finished, diverged or failed; running while someone works on it; else pending."""
+    return attempt.status or (RUNNING if is_held(attempt.claim) else PENDING)
+
+
+def nonfinite(points: Points) -> dict[str, str]:
+    """Return tags for the values that MLflow has no number for: name -> `step: value` of each."""
+    found = {
+        name: ", ".join(f"{step}: {value}" for step, (value, _) in sorted(curve.items()) if not math.isfinite(value))
+        for name, curve in points.items()
+    }
+    return _clipped({f"slws.nonfinite.{name}": text for name, text in found.items() if text})
+
+
+def unsent(points: Points, sent: set[tuple[str, int]]) -> list[Point]:
+    """Return the finite points whose (name, step) was not sent, by step."""
+    found = [
+        (name, value, step, time)
+        for name, curve in points.items()
+        for step, (value, time) in curve.items()
+        if math.isfinite(value) and (name, step) not in sent
+    ]
+    return sorted(found, key=lambda point: point[2])
+
+
+def as_text(value: Any) -> str:
+    """Return a value as MLflow shows it: text bare, everything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _from_design(study: Study, design: Design, arm: Arm, seed: int, attempt: Attempt) -> dict[str, str]:
+    references = {role.reference for role in arm.roles if role.reference and role.reference != arm.id}
+    tags = {
+        "slws.kind": "run",
+        "slws.study": study.spec.name,
+        "slws.arm": arm.label,
+        "slws.arm_id": arm.id,
+        "slws.role": ", ".join(sorted({role.kind for role in arm.roles})),
+        "slws.reference": ", ".join(sorted(design.arm(reference).label for reference in references)),
+        "slws.seed": str(seed),
+        "slws.run_id": design.run_ids[arm.id, seed],
+        "slws.attempt": str(attempt.number),
+        **_source(study),
+    }
+    return _clipped(tags)
+
+
+def _from_result(status: str, result: dict[str, Any]) -> dict[str, str]:
+    tags = {f"slws.{name}": as_text(result[name]) for name in FACTS if result.get(name) not in (None, "")}
+    provenance = result.get("provenance") or {}
+    if provenance.get("commit"):
+        tags |= {"slws.commit": provenance["commit"], "mlflow.source.git.commit": provenance["commit"]}
+    if provenance.get("dirty") is not None:
+        tags["slws.dirty"] = as_text(provenance["dirty"])
+    return _clipped({"slws.status": status, **tags})
+
+
+def _source(study: Study) -> dict[str, str]:
+    path = study.source.path.resolve()
+    root = study.root.resolve()
+    name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+    return {"mlflow.source.name": name, "mlflow.source.type": "LOCAL"}
+
+
+def _dataset(run: RunSpec, result: dict[str, Any]) -> tuple[str, str] | None:
+    fingerprint = result.get("data_fingerprint")
+    return (run.data.name, fingerprint) if fingerprint else None
+
+
+def _started(attempt: Attempt, result: dict[str, Any]) -> float | None:
+    if "started" in result:
+        return float(result["started"])
+    return next((entry.time for entry in journal.read(attempt.journal)), None)
+
+
+def _last_sign(attempt: Attempt) -> float:
+    """Return when a stopped attempt was last seen alive: its heartbeat or its last line."""
+    signs: list[Path] = [p for p in (attempt.claim, attempt.journal, attempt.path) if p.exists()]
+    return max(path.stat().st_mtime for path in signs)
+
+
+def _overall(counts: Counter[str]) -> str:
+    if counts[RUNNING]:
+        return "RUNNING"
+    if counts[PENDING]:
+        return "SCHEDULED"
+    return "FAILED" if counts.total() > sum(counts[status] for status in FINAL) else "FINISHED"
+
+
+def _clipped(tags: dict[str, str]) -> dict[str, str]:
+    return {name: value[:MAX_TAG] for name, value in tags.items()}

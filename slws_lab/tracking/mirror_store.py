@@ -1,0 +1,217 @@
+"""The only module that talks to MLflow: connecting, finding, creating, logging. What is mirrored, others decide."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slws_lab.tracking.folder import Workspace
+from slws_lab.tracking.mirror_content import MLFLOW_STATUS, Content, Point
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+METRICS_PER_CALL, ITEMS_PER_CALL = 1000, 100
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # the UI needs no job runner beside it
+    # The journal keeps what could not be sent, so a server that is away must not hold up a study for minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
+    # Connections that outlive a call would go on writing into a SQLite file that a rebuild has replaced.
+    "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",
+}
+
+
+class MirrorAway(Exception):
+    """The store cannot be reached or refuses; nothing is lost, the next pass sends what is missing."""
+
+
+def set_environment() -> None:
+    """Set how MLflow behaves in this process and its children, before it is imported; what the user has set stays."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+@contextlib.contextmanager
+def reaching(uri: str) -> Iterator[None]:
+    """Turn any error of MLflow, its database or its server into MirrorAway with one line of reason."""
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, RequestException, OSError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise MirrorAway(f"{uri}: {lines[0] if lines else type(error).__name__}"[:300]) from error
+
+
+class Store:
+    """One MLflow store.
+
+    Args:
+        workspace: Where artifacts go if the store is a database, which has no place for them.
+        uri: The tracking URI.
+    """
+
+    def __init__(self, workspace: Workspace, uri: str) -> None:
+        self.uri = uri
+        self._artifacts = workspace.path / "mlartifacts"
+        self._client = _connect(uri)
+
+    def experiment(self, name: str, tags: dict[str, str]) -> str:
+        """Return the id of the experiment of this name: found, brought back if it was deleted, or made.
+
+        Args:
+            name: Its name.
+            tags: Set where they are absent; what somebody changed in the UI stays.
+        """
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            place = None if is_http(self.uri) else (self._artifacts / name).absolute().as_uri()
+            return str(self._client.create_experiment(name, artifact_location=place, tags=tags))
+        if found.lifecycle_stage == "deleted":
+            self._client.restore_experiment(found.experiment_id)
+        for key in tags.keys() - found.tags.keys():
+            self._client.set_experiment_tag(found.experiment_id, key, tags[key])
+        return str(found.experiment_id)
+
+    def runs(self, experiment: str, study: str) -> list[Run]:
+        """Return the runs of a study in an experiment that carry our tag, the fullest first."""
+        found: list[Run] = []
+        token, ours = None, f"tags.`slws.study` = '{study}'"
+        while True:
+            page = self._client.search_runs([experiment], ours, max_results=1000, page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                break
+        return sorted(found, key=lambda run: -len(run.data.metrics))
+
+    def create(self, experiment: str, content: Content) -> Run:
+        """Create a run with its tags, so that it is found again whatever happens next."""
+        started = None if content.started is None else _milliseconds(content.started)
+        return self._client.create_run(experiment, start_time=started, tags=content.tags, run_name=content.name)
+
+    def update(self, run: Run, content: Content) -> bool:
+        """Bring all but the metrics over epochs up to date; return whether anything was sent.
+
+        A parameter cannot be changed in MLflow: where it differs, a tag `slws.now.<name>` holds the new value.
+        """
+        data = run.data
+        tags = dict(content.tags)
+        for name, value in content.params.items():
+            if f"slws.now.{name}" in data.tags or data.params.get(name, value) != value:
+                tags[f"slws.now.{name}"] = value
+        fresh_tags = {name: value for name, value in tags.items() if data.tags.get(name) != value}
+        fresh_params = {name: value for name, value in content.params.items() if name not in data.params}
+        fresh_figures = {name: value for name, value in content.figures.items() if name not in data.metrics}
+        self.log_batch(run, params=fresh_params, tags=fresh_tags)
+        self.log_points(run, [(name, value, 0, content.ended or 0.0) for name, value in fresh_figures.items()])
+        sent = bool(fresh_tags or fresh_params or fresh_figures)
+        return self._set_dataset(run, content) | self._set_status(run, content) | sent
+
+    def log_points(self, run: Run, points: list[Point]) -> None:
+        """Send metric values."""
+        from mlflow.entities import Metric
+
+        metrics = [Metric(name, value, _milliseconds(time), step) for name, value, step, time in points]
+        for start in range(0, len(metrics), METRICS_PER_CALL):
+            self._client.log_batch(run.info.run_id, metrics=metrics[start : start + METRICS_PER_CALL])
+
+    def log_batch(self, run: Run, params: dict[str, str], tags: dict[str, str]) -> None:
+        """Send parameters and tags."""
+        from mlflow.entities import Param, RunTag
+
+        for chunk in _chunks([Param(name, value) for name, value in params.items()]):
+            self._client.log_batch(run.info.run_id, params=chunk)
+        for chunk in _chunks([RunTag(name, value) for name, value in tags.items()]):
+            self._client.log_batch(run.info.run_id, tags=chunk)
+
+    def sent(self, run: Run, names: Iterable[str]) -> set[tuple[str, int]]:
+        """Ask the store which (name, step) it has."""
+        run_id = run.info.run_id
+        return {(name, metric.step) for name in names for metric in self._client.get_metric_history(run_id, name)}
+
+    def delete(self, run: Run, reason: str) -> None:
+        """Delete a run (MLflow keeps it in its bin), saying why."""
+        self._client.set_tag(run.info.run_id, "slws.superseded", reason)
+        self._client.delete_run(run.info.run_id)
+
+    def replace_artifacts(self, run: Run, folder: str, files: dict[str, Path]) -> None:
+        """Make a folder of a run's artifacts hold these files (path within it -> source) and no other."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        repository: Any = get_artifact_repository(run.info.artifact_uri, tracking_uri=self.uri)
+        if repository.list_artifacts(folder):
+            repository.delete_artifacts(folder)
+        for name, source in files.items():
+            place = Path(folder, name).parent.as_posix()
+            repository.log_artifact(str(source), place)
+
+    def _set_status(self, run: Run, content: Content) -> bool:
+        status, ended = content.status, content.ended
+        if status in (MLFLOW_STATUS["running"], "SCHEDULED"):
+            if run.info.status != status:
+                self._client.update_run(run.info.run_id, status=status)
+            return bool(run.info.status != status)
+        end_ms = _milliseconds(ended) if ended is not None else None
+        if run.info.status == status and (status == MLFLOW_STATUS["pending"] or run.info.end_time == end_ms):
+            return False
+        self._client.set_terminated(run.info.run_id, status, end_ms)
+        return True
+
+    def _set_dataset(self, run: Run, content: Content) -> bool:
+        from mlflow.entities import Dataset, DatasetInput
+
+        if content.dataset is None or (run.inputs and run.inputs.dataset_inputs):
+            return False
+        name, fingerprint = content.dataset
+        source = Dataset(name, fingerprint, source_type="slws", source=name)
+        self._client.log_inputs(run.info.run_id, [DatasetInput(source)])
+        return True
+
+
+def new_database(path: Path) -> None:
+    """Put an empty MLflow database at a path; a reader sees the file that was there or a whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        _connect(f"sqlite:///{temporary.absolute()}")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _connect(uri: str) -> MlflowClient:
+    from mlflow import MlflowClient  # its import sets the levels of its loggers
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    client = MlflowClient(uri, registry_uri=uri)
+    client.search_experiments(max_results=1)  # so that a store that is away, or a wrong address, shows now
+    return client
+
+
+def _chunks(items: list[Any]) -> Iterator[list[Any]]:
+    for start in range(0, len(items), ITEMS_PER_CALL):
+        yield items[start : start + ITEMS_PER_CALL]
+
+
+def is_http(uri: str) -> bool:
+    """Say whether a store is a server, which keeps artifacts and has the UI itself."""
+    return uri.startswith(("http://", "https://"))
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)

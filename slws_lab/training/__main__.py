@@ -1,0 +1,14 @@
+"""`python -m slws_lab.training` checks recipes: JSON from standard input, one JSON answer to standard output.
+
+The lab tower calls `check` so, in a process of its own, since it never imports torch.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from slws_lab.spec import Recipe
+from slws_lab.training.check import check
+
+json.dump(check([Recipe.model_validate(raw) for raw in json.load(sys.stdin)]), sys.stdout)

@@ -1,0 +1,98 @@
+"""Builds the objects of a training from its `RunSpec`: data set, model, shuffle, optimiser, schedule."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import timm
+import torch
+from timm.optim import param_groups_weight_decay
+from timm.scheduler import CosineLRScheduler
+from torch import nn
+
+import slws_lab.models.registry
+from slws_lab import data, shuffle
+from slws_lab.errors import UserError, nearest
+from slws_lab.spec import Recipe, ShuffleSpec, TrainSpec
+
+BLOCK_LISTS = ("layers", "blocks")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a data set asks of a model: square images of `size` pixels with `channels`, and `classes` outputs."""
+
+    size: int
+    channels: int
+    classes: int
+
+    @classmethod
+    def of(cls, dataset: data.DataSet) -> Shape:
+        return cls(dataset.size, dataset.channels, dataset.num_classes)
+
+
+def our_models() -> list[str]:
+    """Return the names of this package's models in timm's registry."""
+    return [name for name in timm.list_models() if timm.model_entrypoint(name).__module__ == slws_lab.models.registry.__name__]
+
+
+def build_data(recipe: Recipe) -> data.DataSet:
+    """Load the recipe's data set and cut its splits."""
+    return data.load(recipe.data.name, recipe.data.val_fraction)
+
+
+def build_model(recipe: Recipe, shape: Shape) -> nn.Module:
+    """Create the recipe's model by timm's registry; what the recipe says in `model.args` wins over the data's shape.
+
+    Raises:
+        UserError: No such model, or it does not take these arguments.
+    """
+    name = recipe.model.name
+    if not timm.is_model(name):
+        known = timm.list_models()
+        raise UserError(f"no model '{name}'", where="model.name", allowed=", ".join(our_models()) + ", and timm's",
+                        todo=nearest(name, known))  # fmt: skip
+    arguments = {"num_classes": shape.classes, "in_chans": shape.channels, "drop_path_rate": recipe.model.drop_path}
+    if name in our_models():
+        arguments |= {"img_size": shape.size}
+    try:
+        return timm.create_model(name, **{**arguments, **recipe.model.args})
+    except (TypeError, ValueError, AssertionError) as error:
+        raise UserError(f"model '{name}' cannot be built: {error}", where="model.args") from error
+
+
+def layer_rates(spec: ShuffleSpec, depth: int) -> tuple[float, ...]:
+    """Return the rate of each layer."""
+    return shuffle.rates(spec.schedule, spec.max_rate, depth, steps=spec.steps, k=spec.k, custom=spec.rates)
+
+
+def token_blocks(model: nn.Module) -> list[nn.Module]:
+    """Return the model's blocks over token sequences.
+
+    Raises:
+        UserError: The model has none under the usual names.
+    """
+    for name in BLOCK_LISTS:
+        blocks = getattr(model, name, None)
+        if isinstance(blocks, nn.ModuleList | nn.Sequential):
+            return list(blocks)
+    raise UserError(f"{type(model).__name__} has no sequence of token blocks to shuffle", where="model.name",
+                    allowed="a model with `layers` or `blocks`", todo="use shuffle.schedule: none for this model")  # fmt: skip
+
+
+def build_optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
+    """Return AdamW; vectors and what the model names are not decayed (A_log, a matrix, is: as in the official recipe)."""
+    kept = model.no_weight_decay() if callable(getattr(model, "no_weight_decay", None)) else ()
+    groups = param_groups_weight_decay(model, spec.weight_decay, no_weight_decay_list=kept)
+    return torch.optim.AdamW(groups, lr=spec.lr, betas=spec.betas, eps=spec.eps, fused=True)
+
+
+def build_schedule(optimizer: torch.optim.Optimizer, spec: TrainSpec, samples: int) -> CosineLRScheduler:
+    """Return a cosine per step from `lr` to `min_lr`, with linear warm-up, over all steps of the training."""
+    per_epoch = math.ceil(samples / spec.batch_size)
+    warmup = spec.warmup_epochs * per_epoch
+    return CosineLRScheduler(
+        optimizer, t_initial=spec.epochs * per_epoch - warmup, lr_min=spec.min_lr, warmup_t=warmup,
+        warmup_lr_init=spec.warmup_lr if warmup else spec.lr, warmup_prefix=True, t_in_epochs=False,
+    )  # fmt: skip

@@ -1,0 +1,38 @@
+"""How a training computes: device, precision, and the normalisation of its images."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """The numeric setting of a training and its evaluations.
+
+    Attributes:
+        device: Where model and data live.
+        precision: `fp32`, or `bf16` by autocast.
+        mean: Mean of the training images by channel, on a 0 to 1 scale.
+        std: Standard deviation likewise.
+    """
+
+    device: torch.device
+    precision: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the context in which the model runs."""
+        if self.precision == "bf16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+
+def set_deterministic() -> None:
+    """Ask the libraries for algorithms that give the same sums each time; what has none warns instead of failing."""
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.use_deterministic_algorithms(True, warn_only=True)

@@ -1,0 +1,37 @@
+"""Every random draw of a training is keyed by (seed, stream, step): a checkpoint stores no generator, and streams never mix."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from typing import Literal
+
+import numpy as np
+import torch
+
+Stream = Literal["init", "order", "augment", "global", "shuffle"]
+
+
+def key(seed: int, stream: Stream, step: int = 0) -> int:
+    """Return the 63-bit key of a draw.
+
+    Args:
+        seed: The run's seed.
+        stream: What the draw is for. `global` feeds the process-wide generators, from which timm's drop path draws.
+        step: Number of the training step, or of the epoch for `order`.
+    """
+    digest = hashlib.blake2b(f"{seed}/{stream}/{step}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def generator(seed: int, stream: Stream, step: int = 0) -> torch.Generator:
+    """Return a CPU generator at the start of a keyed stream: the same draws on every device."""
+    return torch.Generator(device="cpu").manual_seed(key(seed, stream, step))
+
+
+def seed_globals(seed: int, stream: Stream, step: int = 0) -> None:
+    """Re-seed torch's, numpy's and Python's process-wide generators, which libraries draw from."""
+    value = key(seed, stream, step)
+    torch.manual_seed(value)
+    np.random.seed(value % 2**32)  # noqa: NPY002 - the legacy generator is the one that libraries use
+    random.seed(value)

@@ -1,0 +1,175 @@
+"""The bridge: executes runs and writes what they leave behind. A job is this module as a command: `python -m slws_lab.worker JOB.json`.
+
+A job claims attempts from its list until none is free. It keeps torch loaded between runs, stops cleanly on SIGTERM or when its parent
+goes away, and outlives every exception of a run. What kills the process itself is noticed by whoever takes the attempt next.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from slws_lab.spec import Resources
+from slws_lab.tracking import Attempt, Claim, RunFolder, journal, provenance, read_json, starts, write_text
+from slws_lab.training import Interrupted, Surroundings, train
+
+MAX_STARTS_WITHOUT_PROGRESS = 3
+KILLED = (
+    f"the process died {MAX_STARTS_WITHOUT_PROGRESS} times before the next epoch was done "
+    "(killed, out of memory, or a crash in native code)"
+)
+ROOT_LOG = logging.getLogger()
+log = logging.getLogger(__name__)
+
+
+class ClaimLost(Exception):
+    """Another process took the attempt over while this one was suspended; nothing more may be written."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and with what this process executes runs.
+
+    Attributes:
+        root: The project's folder, whose git state is recorded.
+        resources: What a run may use.
+        should_stop: Asked before each step; True ends the run in hand with a checkpoint.
+    """
+
+    root: Path
+    resources: Resources
+    should_stop: Callable[[], bool]
+
+
+def execute(attempt: Attempt, place: Place) -> str:
+    """Execute an attempt if it is free, and write its result.
+
+    Returns:
+        `finished`, `diverged` or `failed`; `taken` if another process has or had it; `interrupted` if it was asked to stop.
+    """
+    claim = Claim.take(attempt.claim)
+    if claim is None:
+        return "taken"
+    with claim:
+        if attempt.status is not None:
+            return "taken"
+        return _execute(attempt, place, claim)
+
+
+def _execute(attempt: Attempt, place: Place, claim: Claim) -> str:
+    started, device = time.time(), _device(place.resources)
+    threads = starts.threads_of(attempt, place.resources.threads)
+    result: dict[str, Any] = {
+        "started": started, "host": socket.gethostname(), "device": _device_name(device),
+        "threads": threads, "resumes": starts.starts(attempt),
+    }  # fmt: skip
+    with _logging_to(attempt.log):
+        if starts.starts_without_progress(attempt) >= MAX_STARTS_WITHOUT_PROGRESS:
+            result |= {"status": "failed", "cause": KILLED}
+        else:
+            starts.note_start(attempt, threads)
+            torch.set_num_threads(threads)
+            try:
+                result |= _train(attempt, place, claim, device)
+            except Interrupted:
+                log.info("stopped as asked; the same command goes on from here")
+                return "interrupted"
+            except ClaimLost:
+                log.warning("another process has taken this attempt over; stopping")
+                return "taken"
+            except Exception as error:  # a failed run never stops its study: it is recorded with its cause
+                log.error("failed:\n%s", traceback.format_exc())
+                result |= {"status": "failed", "cause": _cause(error)}
+        log.info("%s %s", result["status"], result["cause"])
+    _keep_diff(attempt, place.root)
+    attempt.finish({**result, "finished": time.time(), "provenance": provenance.gather(place.root)})
+    return str(result["status"])
+
+
+def _train(attempt: Attempt, place: Place, claim: Claim, device: torch.device) -> dict[str, Any]:
+    run = RunFolder(attempt.path.parent).spec()
+    log.info("%s, attempt %d, on %s", attempt.run_id, attempt.number, _device_name(device))
+
+    def report(epoch: int, metrics: dict[str, float]) -> None:
+        if not claim.held():
+            raise ClaimLost
+        journal.append(attempt.journal, epoch, time.time(), metrics)
+        log.info("epoch %d: %s", epoch, ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
+
+    result = asdict(train(run, Surroundings(attempt.checkpoint, device, report, place.should_stop)))
+    if not claim.held():
+        raise ClaimLost
+    return result
+
+
+def _cause(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}".removesuffix(": ")
+
+
+def _device(resources: Resources) -> torch.device:
+    wanted = resources.gpus != 0 and torch.cuda.is_available()
+    return torch.device("cuda" if wanted else "cpu")
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def _keep_diff(attempt: Attempt, root: Path) -> None:
+    diff = provenance.git_diff(root)
+    if diff:
+        write_text(attempt.path / "diff.patch", diff)
+
+
+@contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """Send all log records, warnings of libraries included, to the attempt's log file."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.captureWarnings(True)
+    ROOT_LOG.addHandler(handler)
+    ROOT_LOG.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        ROOT_LOG.removeHandler(handler)
+        handler.close()
+
+
+def run_job(path: Path) -> None:
+    """Execute the attempts of a job file until none of them is free."""
+    job = read_json(path)
+    stop = threading.Event()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the parent, which then asks by SIGTERM
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    threading.Thread(target=_watch_parent, args=(stop,), daemon=True).start()
+    place = Place(Path(job["root"]), Resources.model_validate(job["resources"]), stop.is_set)
+    for attempt in job["attempts"]:
+        if stop.is_set():
+            return
+        execute(Attempt(Path(attempt)), place)
+
+
+def _watch_parent(stop: threading.Event) -> None:
+    """Stop when the parent's end of standard input closes: so no worker outlives a killed `slws run`."""
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    stop.set()
+
+
+if __name__ == "__main__":
+    run_job(Path(sys.argv[1]))

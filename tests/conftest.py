@@ -1,0 +1,109 @@
+"""What tests share: a small project in a temporary folder, and the command run in this process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+for name in ("MLFLOW_TRACKING_URI", "SLWS_WORKSPACE"):
+    os.environ.pop(name, None)
+
+REPOSITORY = Path(__file__).parents[1]
+
+STUDY = """\
+name: tiny
+question: Does the shuffle change a training of two epochs?
+recipe: ../experiments/tiny.yaml
+factors:
+  shuffle.schedule: [none, linear]
+designs:
+  - grid: [shuffle.schedule]
+seeds: 3
+metric: {name: val/top1, weights: ema}
+comparisons: {margin: 1.0}
+resources: {gpus: 0}
+"""
+
+RECIPE = """\
+kind: train
+model: {name: shufflemamba_micro, drop_path: 0.1, args: {embed_dim: 16, depth: 2}}
+data: {name: digits, val_fraction: 0.2, augment: {crop: 1, erase: 0.2}}
+shuffle: {schedule: linear, max_rate: 0.5}
+train: {epochs: 2, batch_size: 128, lr: 2e-3, clip_grad: 3.0, smoothing: 0.1, ema_decay: 0.9}
+"""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A project folder on disk with one study, `tiny`."""
+
+    path: Path
+
+    @property
+    def study(self) -> Path:
+        return self.path / "studies" / "tiny.yaml"
+
+    @property
+    def recipe(self) -> Path:
+        return self.path / "experiments" / "tiny.yaml"
+
+    @property
+    def workspace(self) -> Path:
+        return self.path / ".slws"
+
+    def listing(self) -> list[str]:
+        return sorted(str(path.relative_to(self.path)) for path in self.path.rglob("*"))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Folder:
+    """A project with the study `tiny`: 2 arms x 3 seeds of two epochs, on the digits."""
+    return make_project(tmp_path / "project")
+
+
+def make_project(path: Path, study: str = STUDY, recipe: str = RECIPE) -> Folder:
+    folder = Folder(path)
+    for file, text in ((folder.study, study), (folder.recipe, recipe), (path / "pyproject.toml", "")):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return folder
+
+
+@pytest.fixture
+def section_6(tmp_path: Path) -> Path:
+    """The design's own study file as printed, in a project that holds the recipe it names."""
+    for name in ("studies", "experiments"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "pyproject.toml").touch()
+    shutil.copy(REPOSITORY / "experiments/shufflemamba_micro_digits.yaml", tmp_path / "experiments")
+    return Path(shutil.copy(REPOSITORY / "tests/golden/design_section_6.yaml", tmp_path / "studies/section_6.yaml"))
+
+
+Slws = Callable[..., int]
+
+
+@pytest.fixture
+def slws(monkeypatch: pytest.MonkeyPatch) -> Slws:
+    """Run the command in this process; returns its exit code."""
+    from slws_lab.cli import main
+
+    def call(*arguments: object, cwd: Path | None = None) -> int:
+        monkeypatch.setattr(sys, "argv", ["slws", *map(str, arguments)])
+        monkeypatch.setattr("signal.signal", lambda *_: None)  # handlers are for a process of its own
+        if cwd is not None:
+            monkeypatch.chdir(cwd)
+        try:
+            main()
+        except SystemExit as end:
+            return int(end.code or 0)
+        return 0
+
+    return call

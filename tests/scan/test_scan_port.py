@@ -1,0 +1,79 @@
+"""What the scan port refuses, and how a back-end is chosen."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from slws_lab.errors import UserError
+from slws_lab.scan import Backend, backends, describe, port, resolve, selective_scan
+
+
+def shapes() -> dict[str, torch.Tensor]:
+    return {
+        "u": torch.randn(2, 3, 4),
+        "delta": torch.randn(2, 3, 4),
+        "A": -torch.rand(4, 5),
+        "B": torch.randn(2, 3, 5),
+        "C": torch.randn(2, 3, 5),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("u", torch.randn(3, 4)),
+        ("u", torch.randn(0, 3, 4)),
+        ("A", torch.randn(5)),
+        ("A", torch.randn(5, 4)),
+        ("delta", torch.randn(2, 4, 3)),
+        ("B", torch.randn(2, 3, 4)),
+        ("C", torch.randn(2, 5, 3)),
+        ("D", torch.randn(5)),
+        ("z", torch.randn(2, 3)),
+        ("delta_bias", torch.randn(4, 1)),
+        ("delta", torch.ones(2, 3, 4, dtype=torch.int64)),
+        ("B", torch.ones(2, 3, 5, device="meta")),
+    ],
+)
+def test_a_wrong_tensor_is_named(name: str, wrong: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} "):
+        selective_scan(**(shapes() | {name: wrong}))
+
+
+def test_integer_u_is_refused() -> None:
+    with pytest.raises(ValueError, match="u must be floating point"):
+        selective_scan(**(shapes() | {"u": torch.ones(2, 3, 4, dtype=torch.int64)}))
+
+
+def test_an_unknown_backend_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"(?s)chunkd.*auto, chunked.*did you mean 'chunked'"):
+        resolve("chunkd")
+    with pytest.raises(UserError):
+        selective_scan(**shapes(), backend="nothing")
+
+
+def test_auto_takes_the_first_that_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resolve("auto", "cpu").name == backends()[0]
+    best = resolve("auto", "cpu")
+    blocked = dataclasses.replace(best, obstacle=lambda device: "no compiler found")
+    monkeypatch.setitem(port._BACKENDS, best.name, blocked)
+    assert resolve("auto", "cpu").name == backends()[1]
+    with pytest.raises(UserError, match="no compiler found"):
+        resolve(best.name, "cpu")
+    assert describe("cpu")[best.name] == "not usable on cpu: no compiler found"
+
+
+def test_describe_lists_every_backend() -> None:
+    lines = describe("cpu")
+    assert tuple(lines) == backends()
+    assert lines["reference"].startswith("usable on cpu: ")
+
+
+def test_a_backend_is_frozen() -> None:
+    backend = resolve("reference")
+    assert isinstance(backend, Backend)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        backend.name = "other"  # type: ignore[misc]

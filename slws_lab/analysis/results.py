@@ -87,7 +87,8 @@ class ResultTable:
             for name, curve in sorted(self.record(arm.id, seed).curves.items())
             for step, value in curve.items()
         ]
-        return pd.DataFrame(points, columns=["arm_id", "seed", "step", "name", "value"])
+        frame = pd.DataFrame(points, columns=["arm_id", "seed", "step", "name", "value"])
+        return frame.astype({"seed": int, "step": int, "value": float})
 
     def _row(self, arm: Arm, seed: int, factors: list[str]) -> dict[str, Any]:
         record = self.record(arm.id, seed)

@@ -49,9 +49,10 @@ def _conclude(project: Project, outcome: Any, json: bool) -> None:
 
 
 def _attach(project: Project) -> str:
-    from slws_lab.lab.shipping import Shipping
+    """Send the report to MLflow; return what the user must know if that failed."""
+    from slws_lab.lab.shipping import attempt
 
-    return Shipping(project).finish()
+    return attempt(project)
 
 
 def status(study: str, workspace: Path | None, json: bool) -> None:

@@ -18,6 +18,7 @@ from slws_lab.lab.planning import Plan
 from slws_lab.lab.project import Project
 from slws_lab.lab.running import Outcome, Watch
 from slws_lab.lab.running import Progress as RunProgress
+from slws_lab.reports import Cell, Report
 from slws_lab.tracking import RunRecord
 
 out = Console(highlight=False, soft_wrap=False)
@@ -129,7 +130,7 @@ def outcome(project: Project, state: Plan, ended: Outcome, written: Any, mirror:
                  "report": str(project.report_folder), "mirror": mirror})  # fmt: skip
         return
     if written is not None:
-        view(written.table)
+        views(written)
     _failures((label, seed, cause, log) for label, seed, cause, log in ended.failed)
     if ended.interrupted:
         line(f"Stopped. What was running goes on from its checkpoint with the same command: slws run {project.study.source.path}")
@@ -168,20 +169,25 @@ def reruns(done: list[Any], ended: Outcome, json: bool) -> None:
 def report(project: Project, written: Any, json: bool) -> None:
     """Show the report's table and paths."""
     if json:
-        as_json({"report": str(project.report_folder), "files": [str(path) for path in written.paths]})
+        as_json({"report": str(project.report_folder), "files": [str(path) for path in written.files]})
         return
-    view(written.table)
+    views(written)
     _report_paths(project)
 
 
-def view(table: Any) -> None:
-    """Draw a `TableView`."""
-    drawn = _table(*[column.title for column in table.columns], title=table.title)
-    for row in table.rows:
-        drawn.add_row(*[_cell(cell) for cell in row])
-    out.print(drawn)
-    for note in table.footnotes:
-        out.print(f"[dim]{_escape(note)}[/]", soft_wrap=True)
+def views(written: Report) -> None:
+    """Draw a report's tables and say its answer."""
+    for view in written.views:
+        drawn = _table(title=view.title)
+        for column in view.columns:
+            drawn.add_column(column.name, justify="right" if column.numeric else "left", overflow="fold")
+        for row in view.rows:
+            drawn.add_row(*[_cell(cell) for cell in row])
+        out.print(drawn)
+        for note in view.notes:
+            out.print(f"[dim]{_escape(note)}[/]")
+        out.print()
+    out.print(f"[bold]{_escape(written.answer)}[/]\n")
 
 
 def explanation(known: Any, json: bool) -> None:
@@ -324,10 +330,11 @@ def _role(arm: Any) -> str:
     return " + ".join(dict.fromkeys(role.kind for role in arm.roles))
 
 
-def _cell(cell: Any) -> str:
+def _cell(cell: Cell) -> str:
     text = _escape(cell.text)
     colour = next((colour for word, colour in VERDICTS.items() if cell.text.startswith(word)), None)
     text = f"[{colour}]{text}[/]" if colour else text
+    text = f"[dim]{text}[/]" if cell.faint else text
     return f"[bold]{text}[/]" if cell.bold else text
 
 

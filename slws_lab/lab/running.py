@@ -17,7 +17,6 @@ from slws_lab.spec import Resources
 from slws_lab.tracking import FINAL, Attempt, is_held, journal
 
 POLL_S = 0.2
-SHIP_S = 5.0
 STOP_S = 60.0
 
 
@@ -120,7 +119,8 @@ def execute(
     interrupted = False
     try:
         if attempts:
-            _work_off(launcher, work, runs, attempts, watch, shipping)
+            shipping.start()
+            _work_off(launcher, work, runs, attempts, watch)
     except KeyboardInterrupt:
         interrupted = True
     finally:
@@ -140,7 +140,7 @@ def _prepare(project: Project, run: PlannedRun) -> Attempt:
 
 
 def _work_off(
-    launcher: Launcher, work: Work, runs: list[PlannedRun], attempts: list[Attempt], watch: Watch, shipping: Shipping
+    launcher: Launcher, work: Work, runs: list[PlannedRun], attempts: list[Attempt], watch: Watch
 ) -> None:
     """Start jobs until every attempt has ended; those held by another process are waited for."""
     jobs: list[Job] = []
@@ -152,7 +152,6 @@ def _work_off(
             if not jobs and free:
                 jobs = launcher.start(Work(work.root, free, work.resources, work.jobs))
             watch(_progress(runs, attempts))
-            shipping.sometimes(SHIP_S)
             time.sleep(POLL_S)
             left = [attempt for attempt in left if attempt.status is None]
         watch(_progress(runs, attempts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
@@ -9,34 +10,46 @@ from slws_lab.errors import UserError
 from slws_lab.lab.project import Project
 from slws_lab.tracking.mirror import Mirror, MirrorAway, MirrorBusy, Shipped
 
+EVERY_S = 5.0
+
 
 class Shipping:
-    """Ships a study's journals now and then; a store that is away is tried again later."""
+    """Ships a study's journals in a thread beside the running study, and whatever is left when it ends."""
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        self._last = time.monotonic()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._now_and_then, name="shipping", daemon=True)
 
-    def sometimes(self, every_s: float) -> None:
-        """Ship if the last pass is longer ago than `every_s`, or than ten times what it took."""
-        if time.monotonic() - self._last < every_s:
-            return
-        started = time.monotonic()
-        self._pass()
-        self._last = time.monotonic() + 10 * (time.monotonic() - started)
+    def start(self) -> None:
+        """Begin to ship now and then."""
+        self._thread.start()
 
     def finish(self) -> str:
         """Ship all that is left; return what the user must know if it could not be sent, else an empty string."""
-        return self._pass()
+        self._ended.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        return attempt(self._project)
 
-    def _pass(self) -> str:
-        try:
-            ship(self._project)
-        except MirrorAway as error:
-            return f"MLflow could not be reached ({error}); nothing is lost: `slws sync` sends it later"
-        except MirrorBusy:
-            return "another slws process ships this workspace's runs to MLflow"
-        return ""
+    def _now_and_then(self) -> None:
+        """Ship, then rest at least ten times as long as that took, so that it takes little from the runs."""
+        rest = 0.0
+        while not self._ended.wait(max(EVERY_S, rest)):
+            started = time.monotonic()
+            attempt(self._project)
+            rest = 10 * (time.monotonic() - started)
+
+
+def attempt(project: Project) -> str:
+    """Ship if the store can be reached; return what the user must know if not, else an empty string."""
+    try:
+        ship(project)
+    except MirrorAway as error:
+        return f"MLflow could not be reached ({error}); nothing is lost: `slws sync` sends it later"
+    except MirrorBusy:
+        return "another slws process ships this workspace's runs to MLflow"
+    return ""
 
 
 def ship(project: Project) -> Shipped:

@@ -1,4 +1,4 @@
-"""Reports: tables, figures and one page from a result table, every number traceable to its runs. No statistics of its own.
+"""Reports: tables, figures and one page from a result table, every number traceable to its runs.
 
 matplotlib is imported only when a figure is drawn.
 """

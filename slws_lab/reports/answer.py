@@ -5,6 +5,7 @@ from __future__ import annotations
 from slws_lab.analysis import VERDICTS, Contrast, ResultTable, contrasts, estimates
 from slws_lab.reports import wording
 
+NAMED = 3  # arms named for each verdict, the largest differences first
 SAYS = {
     "helps": ("helps", "help"),
     "hurts": ("hurts", "hurt"),
@@ -38,7 +39,9 @@ def _group(table: ResultTable, verdict: str, found: list[Contrast]) -> str:
     text = f"{len(group)} {SAYS[verdict][len(group) > 1]}"
     if verdict not in ("helps", "hurts", "equivalent"):
         return text
-    return f"{text} ({'; '.join(_named(table, c) for c in group)})"
+    largest = sorted(group, key=lambda c: -abs(c.delta or 0.0))[:NAMED]
+    more = [f"and {len(group) - NAMED} more"] if len(group) > NAMED else []
+    return f"{text} ({'; '.join([*(_named(table, c) for c in largest), *more])})"
 
 
 def _named(table: ResultTable, contrast: Contrast) -> str:

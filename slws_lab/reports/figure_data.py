@@ -6,21 +6,27 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from slws_lab.analysis import Estimate, ResultTable, estimates
+from slws_lab.analysis import ResultTable, estimates
 
 
 @dataclass(frozen=True)
 class ArmPoints:
-    """An arm's estimate and the single values behind it, in the metric's unit."""
+    """An arm's mean, the ends of its interval (None under two runs) and its single values, in the metric's unit."""
 
-    estimate: Estimate
+    arm_id: str
+    mean: float
+    low: float | None
+    high: float | None
     values: tuple[float, ...]
 
 
 def accuracy(table: ResultTable) -> list[ArmPoints]:
     """Return the points of each arm with a finished run, in the order of the design."""
-    found = [ArmPoints(e, tuple(table.values[e.arm_id].dropna())) for e in estimates(table)]
-    return [points for points in found if points.values]
+    return [
+        ArmPoints(e.arm_id, e.mean, e.low, e.high, tuple(table.values[e.arm_id].dropna()))
+        for e in estimates(table)
+        if e.mean is not None
+    ]
 
 
 def training_curves(table: ResultTable) -> pd.DataFrame:

@@ -79,14 +79,14 @@ def _accuracy(table: ResultTable) -> Drawn:
     figure = Figure(figsize=(COLUMN, 0.75 + 0.36 * max(len(data), 2)))
     axes = figure.subplots()
     for row, points in enumerate(data):
-        e, look = points.estimate, style[points.estimate.arm_id]
+        look = style[points.arm_id]
         axes.plot(points.values, [row + 0.2] * len(points.values), "o", color=look.color, alpha=0.55, mew=0, ms=3.2)
-        if e.low is not None and e.high is not None:
-            axes.plot([e.low, e.high], [row, row], color=look.color, lw=1.6, solid_capstyle="butt")
-        axes.plot(e.mean, row, "D", color=look.color, ms=4.5, mec="white", mew=0.8, zorder=5)
+        if points.low is not None and points.high is not None:
+            axes.plot([points.low, points.high], [row, row], color=look.color, lw=1.6, solid_capstyle="butt")
+        axes.plot(points.mean, row, "D", color=look.color, ms=4.5, mec="white", mew=0.8, zorder=5)
         axes.annotate(look.name, (0, row), (2, 5), xycoords=("axes fraction", "data"), textcoords="offset points")
         if look.is_baseline:
-            axes.axvline(e.mean, color="#999999", lw=0.7, ls=DASHES[1], zorder=0)
+            axes.axvline(points.mean, color="#999999", lw=0.7, ls=DASHES[1], zorder=0)
     axes.set(ylim=(max(len(data), 1) - 0.4, -0.8), yticks=[], xlabel=wording.metric_title(table.study.metric))
     axes.spines["left"].set_visible(False)
     title = f"{wording.metric_title(table.study.metric)} by arm"

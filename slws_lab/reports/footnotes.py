@@ -12,7 +12,8 @@ def main_notes(table: ResultTable, estimates: list[Estimate], contrasts: list[Co
     study = table.study
     tested = any(c.p is not None for c in contrasts)
     notes = [_what(study), _missing(table), _diverged(estimates)]
-    notes += [_delta(study), _family(study, contrasts), _margin(study)] if contrasts else []
+    notes += [_delta(study)] if contrasts else []
+    notes += [_family(study, contrasts), _margin(study)] if tested else []
     notes += [*_reasons(table, contrasts), *_signflip(contrasts)]
     notes += [_bold(study, best)] if tested else []
     return tuple(note for note in notes if note)
@@ -78,7 +79,8 @@ def _reasons(table: ResultTable, contrasts: list[Contrast]) -> list[str]:
     for c in contrasts:
         if c.reason:
             grouped.setdefault((c.verdict, c.reason), []).append(names[c.arm_id])
-    return [f"{verdict.capitalize()} ({'; '.join(arms)}): {reason}." for (verdict, reason), arms in grouped.items()]
+    said = {key: "; ".join(arms) if len(arms) < len(contrasts) else "all" for key, arms in grouped.items()}
+    return [f"{verdict.capitalize()} ({said[verdict, reason]}): {reason}." for verdict, reason in grouped]
 
 
 def _signflip(contrasts: list[Contrast]) -> list[str]:

@@ -15,9 +15,10 @@ from slws_lab.reports.view import Cell, TableView
 LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$", "|": r"$|$",
-    "[": "{[}", "]": "{]}", '"': "''", "±": r"$\pm$", "−": r"$-$", "–": "--", "—": "---", "Δ": r"$\Delta$", "·": r"$\cdot$", 
-    "×": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$", "→": r"$\to$", "α": r"$\alpha$", "β": r"$\beta$", 
-    "γ": r"$\gamma$", "λ": r"$\lambda$", "µ": r"$\mu$", "μ": r"$\mu$", "σ": r"$\sigma$", "“": "``", "”": "''", "‘": "`", "’": "'", "…": r"\ldots{}",
+    "[": "{[}", "]": "{]}", '"': "''", "“": "``", "”": "''", "‘": "`", "’": "'", "–": "--", "—": "---",
+    "…": r"\ldots{}", "−": r"$-$", "±": r"$\pm$", "×": r"$\times$", "·": r"$\cdot$", "≤": r"$\leq$", "≥": r"$\geq$",
+    "→": r"$\to$", "Δ": r"$\Delta$", "α": r"$\alpha$", "β": r"$\beta$", "γ": r"$\gamma$", "λ": r"$\lambda$",
+    "µ": r"$\mu$", "μ": r"$\mu$", "σ": r"$\sigma$",
 }  # fmt: skip
 
 STRICT: dict[str, Any] = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}

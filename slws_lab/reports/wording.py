@@ -69,7 +69,7 @@ def level_text(arm: Arm, name: str) -> str:
 
 
 def arm_names(design: Design) -> dict[str, str]:
-    """Name each arm by what it changes of the baseline, which is called `baseline`; by its label if that is not unique."""
+    """Name each arm by what it changes of the baseline, itself `baseline`; by its label if that is not unique."""
     names = {arm.id: _difference(design, arm) for arm in design.arms}
     return names if len(set(names.values())) == len(names) else {arm.id: arm.label for arm in design.arms}
 

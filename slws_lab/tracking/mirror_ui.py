@@ -17,8 +17,9 @@ from slws_lab.spec import Study
 from slws_lab.tracking.folder import Workspace
 from slws_lab.tracking.mirror_store import is_http, set_environment
 
-RUNS_VIEW, ARMS_VIEW = "slws-runs", "slws-arms"
-RESULTS = ("result/epochs", "result/seconds", "result/params")
+STUDY_VIEW, ARMS_VIEW, RUNS_VIEW = "slws-study", "slws-arms", "slws-runs"
+FIXED_COLUMNS = ("1", "attributes.`Run Name`", "runDateAndNestInfo")  # MLflow's names of what it always shows
+WIDTHS = {"1": 50, "attributes.`Run Name`": 380, "runDateAndNestInfo": 150}
 
 
 def default_uri(workspace: Workspace) -> str:
@@ -53,33 +54,43 @@ def ui_command(workspace: Workspace, uri: str | None, port: int) -> list[str]:
 
 
 def experiment_tags(study: Study) -> dict[str, str]:
-    """Return the experiment's tags: the model-training view, the metric whose chart comes first, two saved views."""
-    columns = _columns(study)
+    """Return the experiment's tags: the model-training view, the metric whose chart comes first, the saved views."""
+    only_runs = {"searchFilter": "tags.`slws.kind` = 'run'", "runsHiddenMode": "SHOW_ALL"}
     by_arm = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": "slws.arm"}]}
+    views = {
+        STUDY_VIEW: _view("Study with its runs", study, {}),
+        ARMS_VIEW: _view("Arms, mean over seeds", study, {**only_runs, "groupBy": by_arm}),
+        RUNS_VIEW: _view("Runs", study, only_runs),
+    }
     return {
         "mlflow.experimentKind": "custom_model_development",
         "mlflow.experiment.primaryMetric.name": study.spec.metric.key,
         "mlflow.note.content": study.spec.question,
-        f"mlflow.sharedViewState.{RUNS_VIEW}": _view("Runs of the study", {"selectedColumns": columns}),
-        f"mlflow.sharedViewState.{ARMS_VIEW}": _view(
-            "Arms (mean over seeds)", {"selectedColumns": columns, "groupBy": by_arm, "runsHiddenMode": "SHOW_ALL"}
-        ),
+        **{f"mlflow.sharedViewState.{name}": view for name, view in views.items()},
     }
 
 
 def page_of(experiment: str, view: str = RUNS_VIEW) -> str:
-    """Return the address of an experiment's run list in a saved view, to be put behind the UI's own address."""
+    """Return the address of an experiment's run list in a saved view, to be put behind the UI's own address.
+
+    MLflow 3.17 chooses between its GenAI and model-training views by the address or the browser's memory alone.
+    """
     return f"#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={view}"
 
 
-def _columns(study: Study) -> list[str]:
-    spec = study.spec
-    metrics = [spec.metric.key, "train/loss", "val/loss", *RESULTS]
-    tags = ["slws.role", "slws.status", "slws.seed"]
-    named = [("tags", tags), ("metrics", list(dict.fromkeys(metrics))), ("params", list(spec.factors))]
-    return ["attributes.`Duration`", *(f"{kind}.`{name}`" for kind, names in named for name in names)]
-
-
-def _view(name: str, state: dict[str, Any]) -> str:
+def _view(name: str, study: Study, state: dict[str, Any]) -> str:
+    columns = _columns(study)
+    shown = {"selectedColumns": columns, "columnOrder": [*FIXED_COLUMNS, *columns], "columnWidths": WIDTHS}
     now = round(time.time() * 1000)
-    return json.dumps({"name": name, "createdAt": now, "updatedAt": now, "state": json.dumps(state)})
+    return json.dumps({"name": name, "createdAt": now, "updatedAt": now, "state": json.dumps(shown | state)})
+
+
+def _columns(study: Study) -> list[str]:
+    """Return the columns in the order in which a row is read: what it is, what came out, how it went."""
+    metric = study.spec.metric.key
+    metrics = dict.fromkeys([metric, "val/loss", "train/loss", "result/params", "result/seconds"])
+    return [
+        *(f"params.`{name}`" for name in study.spec.factors),
+        *(f"tags.`slws.{name}`" for name in ("seed", "role", "status")),
+        *(f"metrics.`{name}`" for name in metrics),
+    ]

@@ -11,7 +11,7 @@ from timm.optim import param_groups_weight_decay
 from timm.scheduler import CosineLRScheduler
 from torch import nn
 
-import slws_lab.models.registry
+import slws_lab.models
 from slws_lab import data, shuffle
 from slws_lab.errors import UserError, nearest
 from slws_lab.spec import Recipe, ShuffleSpec, TrainSpec
@@ -32,14 +32,17 @@ class Shape:
         return cls(dataset.size, dataset.channels, dataset.num_classes)
 
 
-def our_models() -> list[str]:
-    """Return the names of this package's models in timm's registry."""
-    return [name for name in timm.list_models() if timm.model_entrypoint(name).__module__ == slws_lab.models.registry.__name__]
-
-
 def build_data(recipe: Recipe) -> data.DataSet:
-    """Load the recipe's data set and cut its splits."""
-    return data.load(recipe.data.name, recipe.data.val_fraction)
+    """Load the recipe's data set and cut its splits.
+
+    Raises:
+        UserError: No such data set.
+    """
+    name = recipe.data.name
+    if name not in data.DATASETS:
+        raise UserError(f"no data set '{name}'", where="data.name", allowed=", ".join(data.DATASETS),
+                        todo=nearest(name, data.DATASETS))  # fmt: skip
+    return data.load(name, recipe.data.val_fraction)
 
 
 def build_model(recipe: Recipe, shape: Shape) -> nn.Module:
@@ -51,10 +54,10 @@ def build_model(recipe: Recipe, shape: Shape) -> nn.Module:
     name = recipe.model.name
     if not timm.is_model(name):
         known = timm.list_models()
-        raise UserError(f"no model '{name}'", where="model.name", allowed=", ".join(our_models()) + ", and timm's",
+        raise UserError(f"no model '{name}'", where="model.name", allowed=", ".join(slws_lab.models.NAMES) + ", and timm's",
                         todo=nearest(name, known))  # fmt: skip
     arguments = {"num_classes": shape.classes, "in_chans": shape.channels, "drop_path_rate": recipe.model.drop_path}
-    if name in our_models():
+    if name in slws_lab.models.NAMES:
         arguments |= {"img_size": shape.size}
     try:
         return timm.create_model(name, **{**arguments, **recipe.model.args})

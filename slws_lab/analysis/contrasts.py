@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from slws_lab.analysis.results import ResultTable
 from slws_lab.analysis.statistics import MIN_PAIRS, Paired, holm, paired, smallest_signflip_p
@@ -74,7 +75,8 @@ class _Adjusted:
     p_equivalence: float | None
 
 
-def contrasts(table: ResultTable) -> list[Contrast]:
+@lru_cache(maxsize=4)  # a report asks for them in many places, and each of statsmodels' corrections collects garbage
+def contrasts(table: ResultTable) -> tuple[Contrast, ...]:
     """Return the contrasts of a study in the order of its arms.
 
     With family `all` a pair of arms that several blocks compare is one hypothesis; with `block` it is one in each.
@@ -84,7 +86,7 @@ def contrasts(table: ResultTable) -> list[Contrast]:
         adjusted = _test(table, family)
         found += [_judge(table, h, a) for h, a in zip(family, adjusted, strict=True)]
     order = [arm.id for arm in table.design.arms]
-    return sorted(found, key=lambda contrast: (order.index(contrast.arm_id), contrast.blocks))
+    return tuple(sorted(found, key=lambda contrast: (order.index(contrast.arm_id), contrast.blocks)))
 
 
 def _families(design: Design, family: str) -> list[list[_Hypothesis]]:
@@ -142,7 +144,8 @@ def _verdict(table: ResultTable, hypothesis: _Hypothesis, found: _Adjusted) -> t
         better = (test.delta > 0) == (table.study.metric.goal == "maximize")
         more = _diverged(table, hypothesis.arm_id) - _diverged(table, hypothesis.reference)
         if better and more > 0:
-            return "inconclusive", f"better where it finished, but it diverged in {more} more runs than its reference"
+            runs = f"{more} more {'run' if more == 1 else 'runs'}"
+            return "inconclusive", f"better where it finished, but it diverged in {runs} than its reference"
         return ("helps" if better else "hurts"), ""
     if found.p_equivalence is not None and found.p_equivalence < rules.alpha:
         return "equivalent", ""

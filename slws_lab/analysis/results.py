@@ -6,12 +6,13 @@ import json
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from slws_lab.spec import Arm, Design, Study, StudySpec
 from slws_lab.tracking import MEASUREMENTS, RunRecord, Workspace, records
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # The columns of records.csv beside factors, metrics and measurements, in their order.
 IDENTITY = ("arm", "arm_id", "role")
@@ -27,9 +28,9 @@ def varied(design: Design) -> list[str]:
     return [name for name in names if len({_level(arm, name) for arm in design.arms}) > 1]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ResultTable:
-    """All that is known of a study's results.
+    """All that is known of a study's results. Equal only to itself, so that what is computed from it can be kept.
 
     Attributes:
         study: The question.
@@ -59,6 +60,8 @@ class ResultTable:
     @cached_property
     def values(self) -> pd.DataFrame:
         """The study's metric, a row a seed and a column an arm id; NaN unless the run finished with a finite value."""
+        import pandas as pd
+
         found = {
             arm.id: [_finite(record.value(self.study.metric)) for record in self.arm_records(arm.id)]
             for arm in self.design.arms
@@ -67,6 +70,8 @@ class ResultTable:
 
     def frame(self) -> pd.DataFrame:
         """Return one row a run, arm by arm and seed by seed; the columns of records.csv, the measuring ones last."""
+        import pandas as pd
+
         factors = varied(self.design)
         rows = [self._row(arm, seed, factors) for arm in self.design.arms for seed in self.design.seeds]
         names = sorted({name for record in self.records.values() for name in record.curves} - set(MEASUREMENTS))
@@ -80,6 +85,8 @@ class ResultTable:
 
     def curves(self) -> pd.DataFrame:
         """Return every journal point: arm_id, seed, step (epochs done), name, value."""
+        import pandas as pd
+
         points = [
             (arm.id, seed, step, name, value)
             for arm in self.design.arms

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.weightstats import ttost_paired
 
+# scipy and statsmodels are imported where they are used: they take over a second, which no command but `report` needs.
 Array = npt.NDArray[np.float64]
 
 MIN_PAIRS = 3
@@ -68,10 +66,10 @@ def paired(values: Array, reference: Array, alpha: float, margin: float | None =
     low, high = t_interval(deltas, alpha)
     return Paired(
         n, delta, low, high,
-        p=float(stats.ttest_rel(values, reference).pvalue),
+        p=paired_t_p(values, reference),
         p_signflip=signflip_p(deltas),
         effect=delta / float(deltas.std(ddof=1)),
-        p_equivalence=None if margin is None else float(ttost_paired(values, reference, -margin, margin)[0]),
+        p_equivalence=None if margin is None else equivalence_p(values, reference, margin),
     )  # fmt: skip
 
 
@@ -81,15 +79,33 @@ def has_spread(values: Array, reference: Array) -> bool:
     return bool(np.ptp(values - reference) > ROUNDING * size)
 
 
+def paired_t_p(values: Array, reference: Array) -> float:
+    """Return the two-sided p of the paired t test."""
+    from scipy.stats import ttest_rel
+
+    return float(ttest_rel(values, reference).pvalue)
+
+
+def equivalence_p(values: Array, reference: Array, margin: float) -> float:
+    """Return the larger p of the two one-sided paired t tests against -margin and +margin."""
+    from statsmodels.stats.weightstats import ttost_paired
+
+    return float(ttost_paired(values, reference, -margin, margin)[0])
+
+
 def t_interval(values: Array, alpha: float) -> tuple[float, float]:
     """Return the 1 - alpha interval of the mean by Student's t; needs two values."""
-    half = stats.t.ppf(1 - alpha / 2, len(values) - 1) * stats.sem(values)
+    from scipy.stats import sem, t
+
+    half = t.ppf(1 - alpha / 2, len(values) - 1) * sem(values)
     return float(values.mean() - half), float(values.mean() + half)
 
 
 def signflip_p(deltas: Array) -> float:
     """Return the two-sided p of the sign-flip test of a zero mean: exact up to 16 deltas."""
-    done = stats.permutation_test((deltas,), _mean, permutation_type="samples", n_resamples=FLIPS, rng=0)
+    from scipy.stats import permutation_test
+
+    done = permutation_test((deltas,), _mean, permutation_type="samples", n_resamples=FLIPS, rng=0)
     return float(done.pvalue)
 
 
@@ -100,6 +116,8 @@ def smallest_signflip_p(n: int) -> float:
 
 def holm(p_values: list[float]) -> list[float]:
     """Return p values adjusted by Holm's step-down method, in the order given."""
+    from statsmodels.stats.multitest import multipletests
+
     return [float(p) for p in multipletests(p_values, method="holm")[1]] if p_values else []
 
 

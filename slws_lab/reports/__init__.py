@@ -1,6 +1,6 @@
 """Reports: tables, figures and one page from a result table, every number traceable to its runs.
 
-matplotlib is imported only when a figure is drawn.
+Importing it is light: pandas, scipy and matplotlib wait until a report is made.
 """
 
 from __future__ import annotations

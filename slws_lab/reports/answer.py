@@ -34,7 +34,7 @@ def _verdicts(table: ResultTable) -> str:
     return f"Of {arms} compared with {to}, {said}."
 
 
-def _group(table: ResultTable, verdict: str, found: list[Contrast]) -> str:
+def _group(table: ResultTable, verdict: str, found: tuple[Contrast, ...]) -> str:
     group = _of(found, verdict)
     text = f"{len(group)} {SAYS[verdict][len(group) > 1]}"
     if verdict not in ("helps", "hurts", "equivalent"):
@@ -63,5 +63,5 @@ def _unfinished(table: ResultTable) -> str:
     return "" if done == len(statuses) else f"{done} of {len(statuses)} runs finished."
 
 
-def _of(found: list[Contrast], verdict: str) -> list[Contrast]:
+def _of(found: tuple[Contrast, ...], verdict: str) -> list[Contrast]:
     return [c for c in found if c.verdict == verdict]

@@ -36,7 +36,7 @@ def training_curves(table: ResultTable) -> pd.DataFrame:
         Columns name, arm_id, step (epochs done), mean, low, high. Runs that failed, diverged or still go are left out:
         they would bend the mean where they end.
     """
-    seeds = table.values.stack().index
+    seeds = table.values.stack().dropna().index
     finished = pd.DataFrame([(arm_id, seed) for seed, arm_id in seeds], columns=["arm_id", "seed"])
     curves = table.curves()
     wanted = curves[curves["name"].isin(["train/loss", table.study.metric.key])].merge(finished, on=["arm_id", "seed"])

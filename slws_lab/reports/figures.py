@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from slws_lab.analysis import ResultTable
@@ -84,7 +85,10 @@ def _accuracy(table: ResultTable) -> Drawn:
         if points.low is not None and points.high is not None:
             axes.plot([points.low, points.high], [row, row], color=look.color, lw=1.6, solid_capstyle="butt")
         axes.plot(points.mean, row, "D", color=look.color, ms=4.5, mec="white", mew=0.8, zorder=5)
-        axes.annotate(look.name, (0, row), (2, 5), xycoords=("axes fraction", "data"), textcoords="offset points")
+        name = axes.annotate(
+            look.name, (0, row), (2, 5), xycoords=("axes fraction", "data"), textcoords="offset points"
+        )
+        name.set_path_effects([withStroke(linewidth=2, foreground="white")])
         if look.is_baseline:
             axes.axvline(points.mean, color="#999999", lw=0.7, ls=DASHES[1], zorder=0)
     axes.set(ylim=(max(len(data), 1) - 0.4, -0.8), yticks=[], xlabel=wording.metric_title(table.study.metric))
@@ -105,7 +109,7 @@ def _training(table: ResultTable) -> Drawn:
             axes.fill_between(arm["step"], arm["low"], arm["high"], color=look.color, alpha=0.1, lw=0)
             mark = "o" if len(arm) == 1 else None  # a line of one point would be invisible
             axes.plot(arm["step"], arm["mean"], color=look.color, ls=look.dash, label=look.name, marker=mark, ms=3)
-        axes.set(xlabel="epoch", title=name)
+        axes.set(xlabel="epoch", title=name if name.startswith("train") else wording.curve_title(table.study.metric))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if not data.empty:
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncol=3)

@@ -7,11 +7,13 @@ from slws_lab.reports import wording
 from slws_lab.spec import StudySpec
 
 
-def main_notes(table: ResultTable, estimates: list[Estimate], contrasts: list[Contrast], best: Best) -> tuple[str, ...]:
+def main_notes(
+    table: ResultTable, estimates: list[Estimate], contrasts: tuple[Contrast, ...], best: Best
+) -> tuple[str, ...]:
     """Return the notes of the result table, the most needed first."""
     study = table.study
     tested = any(c.p is not None for c in contrasts)
-    notes = [_what(study), _missing(table), _diverged(estimates)]
+    notes = [_what(study), _missing(table), _diverged(estimates), _differs(table)]
     notes += [_delta(study)] if contrasts else []
     notes += [_family(study, contrasts), _margin(study)] if tested else []
     notes += [*_reasons(table, contrasts), *_signflip(contrasts)]
@@ -41,6 +43,13 @@ def _diverged(estimates: list[Estimate]) -> str:
     return "Failed and diverged runs are counted, never averaged; their seeds form no pair." if lost else ""
 
 
+def _differs(table: ResultTable) -> str:
+    runs = [record.run_id for record in table.records.values() if record.differs]
+    if not runs:
+        return ""
+    return f"Another attempt ended with other numbers, and is not the one used here: {', '.join(runs)}."
+
+
 def _delta(study: StudySpec) -> str:
     better = "above" if study.metric.goal == "maximize" else "below"
     return (
@@ -49,7 +58,7 @@ def _delta(study: StudySpec) -> str:
     )
 
 
-def _family(study: StudySpec, contrasts: list[Contrast]) -> str:
+def _family(study: StudySpec, contrasts: tuple[Contrast, ...]) -> str:
     rules = study.comparisons
     counts: dict[tuple[int, ...] | None, int] = {}
     for contrast in contrasts:
@@ -73,7 +82,7 @@ def _margin(study: StudySpec) -> str:
     )
 
 
-def _reasons(table: ResultTable, contrasts: list[Contrast]) -> list[str]:
+def _reasons(table: ResultTable, contrasts: tuple[Contrast, ...]) -> list[str]:
     names = wording.arm_names(table.design)
     grouped: dict[tuple[str, str], list[str]] = {}
     for c in contrasts:
@@ -83,7 +92,7 @@ def _reasons(table: ResultTable, contrasts: list[Contrast]) -> list[str]:
     return [f"{verdict.capitalize()} ({said[verdict, reason]}): {reason}." for verdict, reason in grouped]
 
 
-def _signflip(contrasts: list[Contrast]) -> list[str]:
+def _signflip(contrasts: tuple[Contrast, ...]) -> list[str]:
     notes = dict.fromkeys(note for c in contrasts for note in c.notes)
     return [f"The exact {note}; the verdict rests on the t test alone." for note in notes]
 

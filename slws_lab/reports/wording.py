@@ -15,9 +15,12 @@ def decimals(metric: Metric) -> int:
 
 def metric_title(metric: Metric) -> str:
     """Name the metric as headers and axes do: `val/top1, EMA, best epoch (%)`."""
-    weights = ", EMA" if metric.weights == "ema" else ""
-    epoch = ", best epoch" if metric.at == "best" else ""
-    return metric.name + weights + epoch + ("" if metric.name.endswith("loss") else " (%)")
+    return _titled(metric, ", best epoch" if metric.at == "best" else "")
+
+
+def curve_title(metric: Metric) -> str:
+    """Name the metric as a curve over epochs: `val/top1, EMA (%)`."""
+    return _titled(metric, "")
 
 
 def delta_unit(metric: Metric) -> str:
@@ -85,6 +88,11 @@ def _difference(design: Design, arm: Arm) -> str:
     usual, headers = baseline(design).settings, factor_names(design)
     own = {name: value for name, value in arm.settings.items() if name in headers and usual.get(name, ...) != value}
     return ", ".join(f"{headers[name]}={_level(value)}" for name, value in own.items()) or arm.label
+
+
+def _titled(metric: Metric, epoch: str) -> str:
+    weights = ", EMA" if metric.weights == "ema" else ""
+    return metric.name + weights + epoch + (" (%)" if delta_unit(metric) else "")
 
 
 def _short(name: str) -> str:

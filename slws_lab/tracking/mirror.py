@@ -1,4 +1,4 @@
-"""The mirror: brings an MLflow store up to date with a workspace's run folders; each pass sends just what is missing."""
+"""The mirror: brings an MLflow store up to date with a workspace's run folders; a pass sends only what is missing."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from slws_lab.spec import Arm, Design, Study
 from slws_lab.tracking import journal, mirror_content
 from slws_lab.tracking.claim import Claim
 from slws_lab.tracking.folder import Attempt, Workspace
-from slws_lab.tracking.mirror_content import Content
+from slws_lab.tracking.mirror_content import Content, Point
 from slws_lab.tracking.mirror_state import Offsets
 from slws_lab.tracking.mirror_store import MirrorAway, Store, new_database, reaching, set_environment
-from slws_lab.tracking.mirror_ui import default_uri, experiment_tags, own_uri, page_of, ui_command
+from slws_lab.tracking.mirror_ui import ARMS_VIEW, default_uri, experiment_tags, own_uri, page_of, ui_command
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -89,16 +89,20 @@ class Mirror:
         with reaching(self._store.uri):
             parent = _find_parent(self._store.runs(self._experiment(study), study.spec.name))
             if parent is None:
-                raise MirrorAway(f"{self._store.uri}: study {study.spec.name} has no parent run there yet")
+                raise MirrorAway(f"{self._store.uri}: study {study.spec.name} was never shipped there")
             report = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-            self._store.replace_artifacts(parent, "report", report)
             config = {path.name: path for path in (study.source.path, study.recipe.path)}
+            self._store.replace_artifacts(parent, "report", report)
             self._store.replace_artifacts(parent, "config", config)
 
-    def page(self, study: Study) -> str:
-        """Return the study's page, to be put behind the address of MLflow's UI."""
+    def page(self, study: Study, view: str = ARMS_VIEW) -> str:
+        """Return the study's page in one of its saved views, to be put behind the address of MLflow's UI.
+
+        Raises:
+            MirrorAway: The store cannot be reached.
+        """
         with reaching(self._store.uri):
-            return page_of(self._experiment(study))
+            return page_of(self._experiment(study), view)
 
     def close(self) -> None:
         """Let another process write."""
@@ -136,7 +140,7 @@ class _Pass:
         for run_id, (attempt, content) in wanted.items():
             content.tags["mlflow.parentRunId"] = parent.info.run_id
             self._ship_child(run_id, attempt, content)
-        self._store.update(parent, parent_content)
+        self._store.update(parent, parent_content, [])
         self._offsets.close(run.info.run_id for run in self._there.values())
         return Shipped(len(self._touched), self._points)
 
@@ -176,30 +180,27 @@ class _Pass:
             child = self._there[run_id] = self._store.create(self._experiment, content)
             self._offsets.start(child.info.run_id)
             self._touched.add(run_id)
-        new = self._ship_points(child, attempt, content)
-        if self._store.update(child, content) or new:
+        points, end = self._new_points(child, attempt, content)
+        if points:
+            self._offsets.mark()
+        if self._store.update(child, content, points):
             self._touched.add(run_id)
-        self._points += new
+        self._offsets.set(child.info.run_id, end)
+        self._points += len(points)
 
-    def _ship_points(self, child: Run, attempt: Attempt, content: Content) -> int:
-        """Send the journal's points that the store lacks; return how many. The first value of a (name, step) counts."""
-        mlflow_id = child.info.run_id
-        offset = self._offsets.of(mlflow_id)
+    def _new_points(self, child: Run, attempt: Attempt, content: Content) -> tuple[list[Point], int]:
+        """Return the journal's points that the store lacks, and where the journal ends."""
+        offset = self._offsets.of(child.info.run_id)
         entries = list(journal.read(attempt.journal))
         end = entries[-1].end if entries else 0
         points = journal.points(iter(entries))
         content.tags.update(mirror_content.nonfinite(points))
         if end == offset:
-            self._offsets.set(mlflow_id, end)
-            return 0
+            return [], end
         sent = {(name, entry.step) for entry in entries if entry.end <= offset for name in entry.metrics}
-        if not self._offsets.sure(mlflow_id):
+        if not self._offsets.sure(child.info.run_id):
             sent |= self._store.sent(child, points)
-        new = mirror_content.unsent(points, sent)
-        self._offsets.mark()
-        self._store.log_points(child, new)
-        self._offsets.set(mlflow_id, end)
-        return len(new)
+        return mirror_content.unsent(points, sent), end
 
 
 def _find_parent(runs: list[Run]) -> Run | None:

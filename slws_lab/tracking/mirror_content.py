@@ -18,7 +18,7 @@ RUNNING, PENDING = "running", "pending"
 MLFLOW_STATUS = {
     "finished": "FINISHED", "diverged": "FINISHED", "failed": "FAILED", RUNNING: "RUNNING", PENDING: "KILLED",
 }  # fmt: skip
-FIGURES = ("params", "epochs", "seconds")  # of a result: numbers, so that MLflow's columns sort them as such
+FIGURES = ("params", "epochs", "seconds")  # of a result; metrics, since MLflow sorts tags as text
 FACTS = ("cause", "host", "device", "scan_backend", "threads", "resumes")
 MAX_TAG = 5000
 
@@ -63,7 +63,7 @@ def child(study: Study, design: Design, arm: Arm, seed: int, attempt: Attempt) -
         status=MLFLOW_STATUS[status],
         started=_started(attempt, result),
         ended=None if status == RUNNING else result.get("finished", _last_sign(attempt)),
-        figures={f"result/{name}": float(result[name]) for name in FIGURES if name in result},
+        figures={f"whole_run/{name}": float(result[name]) for name in FIGURES if name in result},
         dataset=_dataset(run, result),
     )
 
@@ -78,7 +78,7 @@ def parent(study: Study, design: Design, children: dict[str, Content]) -> Conten
     tags = {
         "slws.kind": "study",
         "slws.study": spec.name,
-        "slws.status": ", ".join(f"{n} {status}" for status, n in sorted(counts.items()) if n) + f" of {total}",
+        "slws.status": ", ".join(f"{counts[status]} {status}" for status in MLFLOW_STATUS if counts[status]),
         "mlflow.note.content": spec.question,
         **_source(study),
     }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 import uuid
 from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-METRICS_PER_CALL, ITEMS_PER_CALL = 1000, 100
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -103,8 +104,8 @@ class Store:
         started = None if content.started is None else _milliseconds(content.started)
         return self._client.create_run(experiment, start_time=started, tags=content.tags, run_name=content.name)
 
-    def update(self, run: Run, content: Content) -> bool:
-        """Bring all but the metrics over epochs up to date; return whether anything was sent.
+    def update(self, run: Run, content: Content, points: list[Point]) -> bool:
+        """Add points, and bring all else up to date; return whether anything was sent.
 
         A parameter cannot be changed in MLflow: where it differs, a tag `slws.now.<name>` holds the new value.
         """
@@ -113,30 +114,12 @@ class Store:
         for name, value in content.params.items():
             if f"slws.now.{name}" in data.tags or data.params.get(name, value) != value:
                 tags[f"slws.now.{name}"] = value
-        fresh_tags = {name: value for name, value in tags.items() if data.tags.get(name) != value}
-        fresh_params = {name: value for name, value in content.params.items() if name not in data.params}
-        fresh_figures = {name: value for name, value in content.figures.items() if name not in data.metrics}
-        self.log_batch(run, params=fresh_params, tags=fresh_tags)
-        self.log_points(run, [(name, value, 0, content.ended or 0.0) for name, value in fresh_figures.items()])
-        sent = bool(fresh_tags or fresh_params or fresh_figures)
+        params = {name: value for name, value in content.params.items() if name not in data.params}
+        tags = {name: value for name, value in tags.items() if data.tags.get(name) != value}
+        figures = [(n, v, 0, content.ended or 0.0) for n, v in content.figures.items() if n not in data.metrics]
+        self._log(run, [*points, *figures], params, tags)
+        sent = bool(points or figures or params or tags)
         return self._set_dataset(run, content) | self._set_status(run, content) | sent
-
-    def log_points(self, run: Run, points: list[Point]) -> None:
-        """Send metric values."""
-        from mlflow.entities import Metric
-
-        metrics = [Metric(name, value, _milliseconds(time), step) for name, value, step, time in points]
-        for start in range(0, len(metrics), METRICS_PER_CALL):
-            self._client.log_batch(run.info.run_id, metrics=metrics[start : start + METRICS_PER_CALL])
-
-    def log_batch(self, run: Run, params: dict[str, str], tags: dict[str, str]) -> None:
-        """Send parameters and tags."""
-        from mlflow.entities import Param, RunTag
-
-        for chunk in _chunks([Param(name, value) for name, value in params.items()]):
-            self._client.log_batch(run.info.run_id, params=chunk)
-        for chunk in _chunks([RunTag(name, value) for name, value in tags.items()]):
-            self._client.log_batch(run.info.run_id, tags=chunk)
 
     def sent(self, run: Run, names: Iterable[str]) -> set[tuple[str, int]]:
         """Ask the store which (name, step) it has."""
@@ -149,15 +132,33 @@ class Store:
         self._client.delete_run(run.info.run_id)
 
     def replace_artifacts(self, run: Run, folder: str, files: dict[str, Path]) -> None:
-        """Make a folder of a run's artifacts hold these files (path within it -> source) and no other."""
+        """Make a folder of a run's artifacts hold these files (path within it -> source) and no other.
+
+        A tag keeps their digest, so that unchanged ones are not sent again.
+        """
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+        tag, digest = f"slws.artifacts.{folder}", _digest(files)
+        if run.data.tags.get(tag) == digest:
+            return
         repository: Any = get_artifact_repository(run.info.artifact_uri, tracking_uri=self.uri)
         if repository.list_artifacts(folder):
             repository.delete_artifacts(folder)
         for name, source in files.items():
-            place = Path(folder, name).parent.as_posix()
-            repository.log_artifact(str(source), place)
+            repository.log_artifact(str(source), Path(folder, name).parent.as_posix())
+        self._client.set_tag(run.info.run_id, tag, digest)
+
+    def _log(self, run: Run, points: list[Point], params: dict[str, str], tags: dict[str, str]) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        parts = zip_longest(
+            _chunks([Metric(name, value, _milliseconds(time), step) for name, value, step, time in points], 800),
+            _chunks([Param(name, value) for name, value in params.items()], 100),
+            _chunks([RunTag(name, value) for name, value in tags.items()], 100),
+            fillvalue=(),
+        )
+        for part in parts:  # each within the limits of one call: 1000 items, 100 of them params, 100 tags
+            self._client.log_batch(run.info.run_id, *part)
 
     def _set_status(self, run: Run, content: Content) -> bool:
         status, ended = content.status, content.ended
@@ -203,9 +204,13 @@ def _connect(uri: str) -> MlflowClient:
     return client
 
 
-def _chunks(items: list[Any]) -> Iterator[list[Any]]:
-    for start in range(0, len(items), ITEMS_PER_CALL):
-        yield items[start : start + ITEMS_PER_CALL]
+def _digest(files: dict[str, Path]) -> str:
+    contents = [(name, hashlib.sha256(source.read_bytes()).hexdigest()) for name, source in sorted(files.items())]
+    return hashlib.sha256(repr(contents).encode()).hexdigest()[:12]
+
+
+def _chunks(items: list[Any], size: int) -> Iterator[list[Any]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def is_http(uri: str) -> bool:

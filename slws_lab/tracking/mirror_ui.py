@@ -19,7 +19,7 @@ from slws_lab.tracking.mirror_store import is_http, set_environment
 
 STUDY_VIEW, ARMS_VIEW, RUNS_VIEW = "slws-study", "slws-arms", "slws-runs"
 FIXED_COLUMNS = ("1", "attributes.`Run Name`", "runDateAndNestInfo")  # MLflow's names of what it always shows
-WIDTHS = {"1": 50, "attributes.`Run Name`": 380, "runDateAndNestInfo": 150}
+WIDTHS = {"1": 50, "attributes.`Run Name`": 380, "runDateAndNestInfo": 150, "tags.`slws.status`": 190}
 
 
 def default_uri(workspace: Workspace) -> str:
@@ -49,7 +49,7 @@ def ui_command(workspace: Workspace, uri: str | None, port: int) -> list[str]:
     artifacts = (workspace.path / "mlartifacts").absolute().as_uri()
     return [
         sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-        "--backend-store-uri", store, "--default-artifact-root", artifacts, "--no-serve-artifacts",
+        "--backend-store-uri", store, "--artifacts-destination", artifacts,
     ]  # fmt: skip
 
 
@@ -60,7 +60,7 @@ def experiment_tags(study: Study) -> dict[str, str]:
     views = {
         STUDY_VIEW: _view("Study with its runs", study, {}),
         ARMS_VIEW: _view("Arms, mean over seeds", study, {**only_runs, "groupBy": by_arm}),
-        RUNS_VIEW: _view("Runs", study, only_runs),
+        RUNS_VIEW: _view("Runs, best first", study, {**only_runs, **_best_first(study)}),
     }
     return {
         "mlflow.experimentKind": "custom_model_development",
@@ -70,7 +70,7 @@ def experiment_tags(study: Study) -> dict[str, str]:
     }
 
 
-def page_of(experiment: str, view: str = RUNS_VIEW) -> str:
+def page_of(experiment: str, view: str) -> str:
     """Return the address of an experiment's run list in a saved view, to be put behind the UI's own address.
 
     MLflow 3.17 chooses between its GenAI and model-training views by the address or the browser's memory alone.
@@ -80,17 +80,26 @@ def page_of(experiment: str, view: str = RUNS_VIEW) -> str:
 
 def _view(name: str, study: Study, state: dict[str, Any]) -> str:
     columns = _columns(study)
-    shown = {"selectedColumns": columns, "columnOrder": [*FIXED_COLUMNS, *columns], "columnWidths": WIDTHS}
+    widths = {column: max(110, 9 * len(column.split("`")[1])) for column in columns} | WIDTHS
+    shown = {"selectedColumns": columns, "columnOrder": [*FIXED_COLUMNS, *columns], "columnWidths": widths}
     now = round(time.time() * 1000)
     return json.dumps({"name": name, "createdAt": now, "updatedAt": now, "state": json.dumps(shown | state)})
+
+
+def _best_first(study: Study) -> dict[str, Any]:
+    """Return the order by the study's metric; MLflow nests runs under their parent only if sorted by time."""
+    metric = study.spec.metric
+    return {"orderByKey": f"metrics.`{metric.key}`", "orderByAsc": metric.goal == "minimize"}
 
 
 def _columns(study: Study) -> list[str]:
     """Return the columns in the order in which a row is read: what it is, what came out, how it went."""
     metric = study.spec.metric.key
-    metrics = dict.fromkeys([metric, "val/loss", "train/loss", "result/params", "result/seconds"])
+    metrics = dict.fromkeys(
+        [metric, "val/loss", "train/loss", *(f"whole_run/{name}" for name in ("params", "seconds"))]
+    )
     return [
         *(f"params.`{name}`" for name in study.spec.factors),
         *(f"tags.`slws.{name}`" for name in ("seed", "role", "status")),
-        *(f"metrics.`{name}`" for name in metrics),
+        *(f"metrics.`{name}`" for name in dict.fromkeys(metrics)),
     ]

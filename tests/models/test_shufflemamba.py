@@ -54,7 +54,7 @@ def test_keys_and_shapes_are_the_official_ones(shells: dict[str, ShuffleMamba], 
 
 
 def test_initialisation_is_the_official_one() -> None:
-    model = build(embed_dim=192, depth=4, d_state=16)
+    model = build("shufflemamba_tiny", depth=4, img_size=32)
     assert not model.cls_token.any()
     assert model.pos_embed.std().item() == pytest.approx(0.02, rel=0.05)
     assert not model.patch_embed.proj.bias.any()
@@ -95,7 +95,7 @@ def test_the_forward_is_the_written_residual_stream(layer_norm: bool) -> None:
     corners = [(row, column) for row in (0, 2, 4) for column in (0, 2, 4)]
     cut = torch.stack([images[:, 0, row : row + 2, column : column + 2].flatten(1) for row, column in corners], dim=1)
     patches = cut @ model.patch_embed.proj.weight.flatten(1).t()
-    stream = torch.cat([model.cls_token.expand(3, 1, 48), patches], dim=1) + model.pos_embed
+    stream = torch.cat([model.cls_token.expand(3, 1, model.embed_dim), patches], dim=1) + model.pos_embed
     for layer in model.layers:
         stream = stream + layer.mixer(normalised(stream, layer_norm))
     logits = model.head(normalised(stream, layer_norm)[:, 0])
@@ -110,7 +110,7 @@ def normalised(x: Tensor, layer_norm: bool) -> Tensor:
 
 def test_block_returns_the_mixed_and_the_running_residual() -> None:
     block = build().layers[0]
-    hidden, residual = torch.randn(2, 5, 48), torch.randn(2, 5, 48)
+    hidden, residual = torch.randn(2, 5, 32), torch.randn(2, 5, 32)
     first, kept = block(hidden)
     assert torch.equal(kept, hidden)
     assert torch.equal(first, block.mixer(block.norm(hidden)))
@@ -173,7 +173,7 @@ def test_the_head_can_be_left_out_and_replaced() -> None:
     model = build()
     images = torch.randn(2, 1, 8, 8)
     tokens = model.forward_features(images)
-    assert tokens.shape == (2, 17, 48)
+    assert tokens.shape == (2, 17, 32)
     assert torch.equal(model.forward_head(tokens, pre_logits=True), tokens[:, 0])
     model.reset_classifier(3)
     assert model.get_classifier().out_features == model.num_classes == 3

@@ -1,0 +1,97 @@
+"""A written report: whole, traceable, the same bytes again, and there also when hardly anything has run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from slws_lab.errors import UserError
+from slws_lab.reports import write_report
+
+FILES = {
+    "records.csv", "manifest.json", "table.md", "table.tex", "table.html", "report.html",
+    *(f"figures/{name}.{kind}" for name in ("accuracy", "training", "shuffle") for kind in ("png", "svg")),
+}  # fmt: skip
+ONE = "designs: [{list: [{}]}]\nseeds: 1"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_the_same_results_give_the_same_bytes(project, tmp_path: Path) -> None:
+    made = project()
+    report = write_report(made.table, made.study, tmp_path / "a")
+    write_report(made.table, made.study, tmp_path / "b")
+    first = contents(tmp_path / "a")
+    assert set(first) == FILES == {p.relative_to(report.folder).as_posix() for p in report.files}
+    assert first == contents(tmp_path / "b")
+
+
+def test_the_manifest_leads_from_every_cell_to_its_runs(project, tmp_path: Path) -> None:
+    made = project(lambda i, seed: "failed" if (i, seed) == (2, 1) else None if i == 3 else "finished")
+    write_report(made.table, made.study, tmp_path / "out")
+    files = contents(tmp_path / "out")
+    manifest = json.loads(files.pop("manifest.json"))
+    assert manifest["files"] == {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
+    assert manifest["study_file"]["path"] == "studies/planted.yaml"
+    assert manifest["study_file"]["sha256"] == hashlib.sha256(made.study.source.path.read_bytes()).hexdigest()
+    for run_id, record in made.table.records.items():
+        run = manifest["runs"][run_id]
+        assert (run["status"], run["attempt"]) == (record.status, record.attempt)
+        assert (run["result_sha256"] is None) == (record.status == "pending")
+    cell = next(c for c in manifest["tables"]["planted"] if c["row"] == 1 and c["column"].startswith("val/top1"))
+    assert cell["runs"] == [made.table.design.run_ids[made.table.design.arms[1].id, seed] for seed in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("plan", "body", "says"),
+    [
+        (lambda i, seed: None, None, "No run has finished"),
+        (lambda i, seed: "failed", None, "No run has finished"),
+        (lambda i, seed: "finished" if (i, seed) == (1, 0) else None, None, "too few pairs"),
+        (lambda i, seed: "finished", ONE, "One arm, nothing to compare"),
+    ],
+)
+def test_partial_results_are_reported_as_such(project, tmp_path: Path, plan, body, says: str) -> None:
+    made = project(plan, body) if body else project(plan)
+    report = write_report(made.table, made.study, tmp_path / "out")
+    assert set(contents(tmp_path / "out")) == FILES
+    assert says in report.answer and says in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_published_rows_stand_apart_and_only_if_named(project, tmp_path: Path) -> None:
+    made = project(lambda i, seed: None, ONE + "\nreport: {references: [swin]}", name="with")
+    report = write_report(made.table, made.study, tmp_path / "out")
+    text = (tmp_path / "out" / "table.md").read_text()
+    assert len(report.views) == 2 and "not tested against ours" in text
+    assert r"\label{slws:with-published}" in (tmp_path / "out" / "table.tex").read_text()
+    unknown = project(lambda i, seed: None, ONE + "\nreport: {references: [swim]}")
+    with pytest.raises(UserError, match=r"planted.yaml:\d+:\d+"):
+        write_report(unknown.table, unknown.study, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_page_is_self_contained_and_escaped(project, tmp_path: Path) -> None:
+    question = "Is <img src=x onerror=alert(1)> & 5% {{ 7*7 }} better?"
+    made = project(lambda i, seed: "failed" if (i, seed) == (1, 1) else "finished", question=question)
+    write_report(made.table, made.study, tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Is &lt;img src=x onerror=alert(1)&gt; &amp; 5% {{ 7*7 }} better?" in page
+    assert "<script" not in page and "<img src=x" not in page
+    assert "out of memory &lt;script&gt;" in page
+    assert "http" not in page.replace("http-equiv", "")
+    assert "Content-Security-Policy" in page and page.count("data:image/svg+xml;base64,") == 3
+    assert f"slws rerun planted {next(iter(made.table.records))}" in page
+    assert "with uncommitted changes" in page and "(4 runs)" in page
+
+
+def test_the_import_is_light() -> None:
+    heavy = "{'matplotlib', 'scipy', 'statsmodels', 'pandas', 'torch'}"
+    code = f"import slws_lab.reports, sys; found = {heavy} & set(sys.modules); assert not found, found"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,131 @@
+"""The tables as views: their words, their numbers, their runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from slws_lab.analysis import contrasts, estimates
+from slws_lab.reports import TableView, contrasts_view, main_view, published, published_view
+from slws_lab.spec import Role
+
+GRID = """
+factors:
+  shuffle.schedule: [none, linear, constant]
+  shuffle.max_rate: {levels: [0.5, 0.1], when: {shuffle.schedule: [linear, constant]}}
+designs: [{grid: [shuffle.schedule, shuffle.max_rate]}]
+seeds: 4
+"""
+LOSS = GRID + "metric: {name: val/loss, goal: minimize, at: best}\ncomparisons: {alpha: 0.01}\n"
+
+
+def column(view: TableView, name: str) -> list[str]:
+    (i,) = [i for i, c in enumerate(view.columns) if c.name == name]
+    return [row[i].text for row in view.rows]
+
+
+def notes(view: TableView) -> str:
+    return "\n".join(view.notes)
+
+
+def test_a_row_an_arm_with_its_levels_in_design_order(project) -> None:
+    view = main_view(project().table)
+    assert [c.name for c in view.columns] == [
+        "schedule", "max_rate", "n", "val/top1 (%), mean ± sd", "Δ [95 % interval] (points)", "adjusted p", "verdict",
+    ]  # fmt: skip
+    assert column(view, "schedule") == ["none", "linear", "linear", "constant", "constant"]
+    assert column(view, "max_rate") == ["–", "0.5", "0.1", "0.5", "0.1"]
+    assert column(view, "verdict")[0] == "baseline" and column(view, "adjusted p")[0] == "–"
+
+
+def test_numbers_are_those_of_the_analysis(project) -> None:
+    table = project().table
+    view, first, second = main_view(table), estimates(table)[0], contrasts(table)[1]
+    assert column(view, "val/top1 (%), mean ± sd")[0] == f"{first.mean:.2f} ± {first.sd:.2f}"
+    expected = f"{second.delta:+.2f} [{second.low:+.2f}, {second.high:+.2f}]"
+    assert column(view, "Δ [95 % interval] (points)")[2] == expected
+    assert column(view, "verdict")[1:] == [c.verdict for c in contrasts(table)] == ["helps"] * 4
+
+
+def test_a_loss_has_four_decimals_and_no_unit(project) -> None:
+    view = main_view(project(body=LOSS).table)
+    assert column(view, "val/loss, best epoch, mean ± sd")[0].count(".") == 2
+    assert len(column(view, "val/loss, best epoch, mean ± sd")[0].split(" ")[0].split(".")[1]) == 4
+    assert "Δ [99 % interval]" in [c.name for c in view.columns]
+    assert "best epoch" in notes(view) and "below zero is better" in notes(view)
+
+
+def test_every_cell_of_ours_knows_its_runs(project) -> None:
+    table = project(lambda i, seed: "failed" if (i, seed) == (1, 2) else "finished").table
+    view = main_view(table)
+    base, arm = table.design.arms[:2]
+    ids = table.design.run_ids
+    cells = dict(zip([c.name for c in view.columns], view.rows[1], strict=True))
+    assert cells["n"].run_ids == tuple(ids[arm.id, seed] for seed in range(4))
+    assert cells["failed"].run_ids == (ids[arm.id, 2],)
+    assert cells["val/top1 (%), mean ± sd"].run_ids == tuple(ids[arm.id, seed] for seed in (0, 1, 3))
+    pairs = tuple(ids[one.id, seed] for one in (arm, base) for seed in (0, 1, 3))
+    assert cells["verdict"].run_ids == cells["adjusted p"].run_ids == pairs
+
+
+def test_what_is_missing_is_flagged_and_counted(project) -> None:
+    ends = {(1, 0): "failed", (2, 0): "diverged", (2, 1): "diverged", (3, 3): None}
+    view = main_view(project(lambda i, seed: ends.get((i, seed), "finished")).table)
+    assert column(view, "n") == ["4", "3 of 4", "2 of 4", "3 of 4", "4"]
+    assert column(view, "failed") == ["0", "1", "0", "0", "0"]
+    assert column(view, "diverged") == ["0", "0", "2", "0", "0"]
+    assert "1 run of 20 not finished yet" in notes(view)
+    assert "Withheld (schedule=linear, max_rate=0.1): 2 pairs, 3 are needed." in view.notes
+
+
+def test_bold_is_the_best(project) -> None:
+    view = main_view(project().table)
+    bold = [[cell.text for cell in row if cell.bold] for row in view.rows]
+    assert bold == [[], [], [], [], [view.rows[4][3].text]]
+    assert "Bold: the best mean" in notes(view)
+
+
+def test_notes_say_what_the_numbers_are(project) -> None:
+    margin = "metric: {name: val/top1, weights: ema}\ncomparisons: {margin: 0.3}"
+    said = notes(main_view(project(body=f"{GRID}\n{margin}").table))
+    parts = (
+        "moving average (EMA), at the last epoch", "validation split", "paired t interval of this contrast alone",
+        "Holm's correction within all contrasts (4 tested)", "±0.3 points", "sign-flip cannot reach 0.05 with 4",
+    )  # fmt: skip
+    for part in parts:
+        assert part in said
+    assert "declares no margin" in notes(main_view(project().table))
+
+
+def test_a_family_a_block_shows_the_block(project) -> None:
+    twice = GRID.replace("designs: [", "designs: [{one_at_a_time: [shuffle.schedule]}, ")
+    view = main_view(project(body=f"{twice}\ncomparisons: {{family: block}}").table)
+    assert column(view, "block") == ["–", "1", "2", "1", "2", "2", "2"]
+    assert "within each block (2 and 4 tested)" in notes(view)
+
+
+def test_references_are_named_where_they_differ(project) -> None:
+    table = project().table
+    base, first, second, *_ = table.design.arms
+    steps = replace(table.design, arms=(base, first, replace(second, roles=(Role(0, "variant", first.id),))))
+    assert column(main_view(replace(table, design=steps)), "against") == [
+        "–",
+        "baseline",
+        "schedule=linear, max_rate=0.5",
+    ]
+
+
+def test_contrasts_in_full(project) -> None:
+    table = project().table
+    view, first = contrasts_view(table), contrasts(table)[0]
+    assert len(view.rows) == 4
+    assert column(view, "d")[0] == f"{first.effect:+.2f}"
+    assert column(view, "p, sign-flip")[0] == "0.125"
+
+
+def test_published_rows_keep_blanks_and_cite_their_source() -> None:
+    rows = published(["slws"])
+    view = published_view(rows)
+    assert len(view.rows) == 11
+    assert column(view, "params (M)")[0] == "" and column(view, "value")[0] == "82.6"
+    cited = [int(text.strip("[]")) for text in column(view, "source")]
+    assert [view.notes[i - 1].split("] ", 1)[1] for i in cited] == [row.source for row in rows]

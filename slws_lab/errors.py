@@ -32,6 +32,10 @@ class UserError(SlwsError):
         lines += [f"  to do:   {todo}"] if todo else []
         super().__init__("\n".join(lines))
 
+    def at(self, where: str) -> UserError:
+        """Return the same message with a place, from a caller who knows it."""
+        return UserError(self.given, where=where, allowed=self.allowed, todo=self.todo)
+
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """Return `did you mean 'x'?` for the closest allowed name, or an empty string when none is close."""

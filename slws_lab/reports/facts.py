@@ -98,7 +98,7 @@ def _commit(record: RunRecord) -> str:
     if not found.get("commit"):
         return ""
     changed = f", with uncommitted changes (diff {found.get('diff') or 'of new files only'})"
-    return f"{found['commit']}{changed if found.get('dirty') else ''}"
+    return f"{found['commit'][:12]}{changed if found.get('dirty') else ''}"
 
 
 def _machine(record: RunRecord) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 import unicodedata
 from collections.abc import Iterable
 from functools import cache
@@ -10,7 +11,7 @@ from typing import Any
 
 import jinja2
 
-from slws_lab.reports.view import Cell, TableView
+from slws_lab.reports.view import Cell, Column, TableView
 
 LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
@@ -74,7 +75,7 @@ def latex_templates() -> jinja2.Environment:
         variable_start_string="<<", variable_end_string=">>", block_start_string="<%", block_end_string="%>",
         comment_start_string="<#", comment_end_string="#>",
     )  # fmt: skip
-    found.filters |= {"latex": latex, "latex_cell": _latex_cell}
+    found.filters |= {"latex": latex, "latex_cell": _latex_cell, "latex_header": _latex_header}
     return found
 
 
@@ -85,6 +86,15 @@ def _markdown_cell(cell: Cell) -> str:
 
 def _latex_cell(cell: Cell) -> str:
     return rf"\textbf{{{latex(cell.text)}}}" if cell.bold else latex(cell.text)
+
+
+def _latex_header(column: Column) -> str:
+    """Stack a long header, so that it does not widen its column."""
+    lines = [latex(line) for line in textwrap.wrap(column.name, 14, break_long_words=False, break_on_hyphens=False)]
+    if len(lines) == 1:
+        return lines[0]
+    side, stack = "r" if column.numeric else "l", r" \\ ".join(lines)
+    return rf"\begin{{tabular}}[b]{{@{{}}{side}@{{}}}}{stack}\end{{tabular}}"
 
 
 def _line(cells: Iterable[str]) -> str:

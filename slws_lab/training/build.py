@@ -61,13 +61,22 @@ def build_model(recipe: Recipe, shape: Shape) -> nn.Module:
         arguments |= {"img_size": shape.size}
     try:
         return timm.create_model(name, **{**arguments, **recipe.model.args})
+    except UserError as error:
+        raise error.at("model.args") from None
     except (TypeError, ValueError, AssertionError) as error:
         raise UserError(f"model '{name}' cannot be built: {error}", where="model.args") from error
 
 
 def layer_rates(spec: ShuffleSpec, depth: int) -> tuple[float, ...]:
-    """Return the rate of each layer."""
-    return shuffle.rates(spec.schedule, spec.max_rate, depth, steps=spec.steps, k=spec.k, custom=spec.rates)
+    """Return the rate of each layer.
+
+    Raises:
+        UserError: The schedule does not fit a model of this depth.
+    """
+    try:
+        return shuffle.rates(spec.schedule, spec.max_rate, depth, steps=spec.steps, k=spec.k, custom=spec.rates)
+    except UserError as error:
+        raise error.at("shuffle") from None
 
 
 def token_blocks(model: nn.Module) -> list[nn.Module]:

@@ -86,6 +86,12 @@ def test_latex_escapes_and_marks() -> None:
     assert r"\label{slws:h}" in tex and r"\begin{tabular}{lr}" in tex
 
 
+def test_latex_stacks_long_headers() -> None:
+    view = TableView("x", "x", (Column("short"), Column("mean of 95 % & more", numeric=True)), ())
+    stacked = r"\begin{tabular}[b]{@{}r@{}}mean of 95 \% \& \\ more\end{tabular}"
+    assert rf"short & {stacked} \\" in to_latex(view, "x")
+
+
 def test_latex_of_letters_without_a_glyph() -> None:
     tex = to_latex(view_of(("é ő 日",)), "x")
     assert "é o {[}U+65E5{]}" in tex

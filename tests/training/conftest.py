@@ -1,0 +1,3 @@
+from training_runs import run_tiny
+
+__all__ = ["run_tiny"]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from slws_lab.tracking import MEASUREMENTS
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -27,7 +32,7 @@ factors:
 designs:
   - grid: [shuffle.schedule]
 seeds: 3
-metric: {name: val/top1, weights: ema}
+metric: {name: val/top1, weights: raw}
 comparisons: {margin: 1.0}
 resources: {gpus: 0}
 """
@@ -37,7 +42,7 @@ kind: train
 model: {name: shufflemamba_micro, drop_path: 0.1, args: {embed_dim: 16, depth: 2}}
 data: {name: digits, val_fraction: 0.2, augment: {crop: 1, erase: 0.2}}
 shuffle: {schedule: linear, max_rate: 0.5}
-train: {epochs: 2, batch_size: 128, lr: 2e-3, clip_grad: 3.0, smoothing: 0.1, ema_decay: 0.9}
+train: {epochs: 2, batch_size: 64, lr: 8e-3, clip_grad: 3.0, smoothing: 0.1, ema_decay: 0.9}
 """
 
 
@@ -85,6 +90,42 @@ def section_6(tmp_path: Path) -> Path:
     (tmp_path / "pyproject.toml").touch()
     shutil.copy(REPOSITORY / "experiments/shufflemamba_micro_digits.yaml", tmp_path / "experiments")
     return Path(shutil.copy(REPOSITORY / "tests/golden/design_section_6.yaml", tmp_path / "studies/section_6.yaml"))
+
+
+def start_slws(folder: Folder, *arguments: object, **options: Any) -> subprocess.Popen[str]:
+    """Start the command in a process and a process group of its own, in the project's folder."""
+    command = [sys.executable, "-m", "slws_lab", *map(str, arguments)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=folder.path, text=True, start_new_session=True, **{**pipes, **options})
+
+
+def run_slws(folder: Folder, *arguments: object, code: int | None = 0) -> str:
+    """Run the command to its end and return what it printed; None accepts any exit code."""
+    process = start_slws(folder, *arguments)
+    out, err = process.communicate(timeout=240)
+    assert code is None or process.returncode == code, out + err
+    return out
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """A project whose study `tiny` has been run to its end by the local launcher. Do not change it: copy it."""
+    folder = make_project(tmp_path_factory.mktemp("finished") / "project")
+    run_slws(folder, "run", "tiny")
+    return folder
+
+
+@pytest.fixture
+def finished_copy(finished: Folder, tmp_path: Path) -> Folder:
+    """A copy of the finished project, to be changed at will (its MLflow store still names the original's artifacts)."""
+    shutil.copytree(finished.path, tmp_path / "copy")
+    return Folder(tmp_path / "copy")
+
+
+def numbers(records_csv: Path) -> list[dict[str, str]]:
+    """Read records.csv without the columns that measure time, memory, place and attempt."""
+    with records_csv.open(newline="") as file:
+        return [{k: v for k, v in row.items() if k not in MEASUREMENTS} for row in csv.DictReader(file)]
 
 
 Slws = Callable[..., int]

@@ -110,18 +110,17 @@ def train(recipe: Path, seed: int, launcher: str, workspace: Path | None, json: 
 
 
 def ui(port: int, workspace: Path | None) -> None:
+    from slws_lab.lab.shipping import pages, studies_with_runs
     from slws_lab.tracking.mirror import default_uri, ui_command
 
-    place = here(workspace)[1]
-    uri = default_uri(place)
-    if uri == f"sqlite:///{place.path / 'mlflow.db'}" and not (place.path / "mlflow.db").exists():
-        raise UserError("there is nothing to show yet", where=str(place.path), todo="run a study first: slws run STUDY")
-    command = ui_command(place, uri, port)
-    if not command:
-        show.line(f"The runs are on the server {uri}: open it in a browser.")
-        return
-    show.line(f"MLflow UI on http://127.0.0.1:{port} (Ctrl-C ends it)")
-    os.execv(command[0], command)
+    root, place = here(workspace)
+    links = pages(studies_with_runs(root, workspace))
+    command = ui_command(place, None, port)
+    show.links(f"http://127.0.0.1:{port}/" if command else default_uri(place).rstrip("/") + "/", links)
+    if command:
+        show.line("starting; Ctrl-C ends it")
+        show.out.file.flush()
+        os.execv(command[0], command)
 
 
 def sync(study: str | None, workspace: Path | None, json: bool) -> None:

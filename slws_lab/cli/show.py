@@ -239,6 +239,13 @@ def training(project: Project, record: RunRecord, ended: Outcome, json: bool) ->
         err.print(f"[yellow]{ended.mirror}[/]", soft_wrap=True)
 
 
+def links(base: str, found: dict[str, str]) -> None:
+    """Show where MLflow's UI shows each study; the address chooses its model-training view, which no tag does."""
+    line(f"MLflow UI: {base}#/experiments?workflowType=machine_learning")
+    for name, page in found.items():
+        line(f"  {name}: {base}{page}")
+
+
 def shipped(done: list[tuple[Project, Any]], json: bool) -> None:
     """Show what a sync sent."""
     if json:

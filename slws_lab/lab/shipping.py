@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from pathlib import Path
@@ -64,6 +65,15 @@ def ship(project: Project) -> Shipped:
         if project.report_folder.is_dir():
             mirror.attach_report(project.study, project.report_folder)
     return shipped
+
+
+def pages(projects: list[Project]) -> dict[str, str]:
+    """Return study name -> its page within MLflow's UI; without those whose store is away or in use just now."""
+    found: dict[str, str] = {}
+    for project in projects:
+        with contextlib.suppress(MirrorAway, MirrorBusy), Mirror.open(project.workspace, None) as mirror:
+            found[project.study.spec.name] = mirror.page(project.study)
+    return found
 
 
 def studies_with_runs(root: Path, workspace: Path | None) -> list[Project]:

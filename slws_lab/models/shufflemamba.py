@@ -14,7 +14,7 @@ from slws_lab.models.mixer import BidirectionalMixer
 from slws_lab.scan import resolve
 
 NORM_EPS = 1e-5
-POSITION_STD = 0.02
+INIT_STD = 0.02
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,6 @@ class ShuffleMambaConfig:
         in_chans: Channels of the images.
         num_classes: Outputs of the head; 0 for no head.
         drop_path_rate: Drop-path rate of the last layer's output; earlier ones grow linearly from 0.
-        init_std: Standard deviation of the linear layers' initial weights; the official code's 0.02 suits its widths.
         scan: Name of a scan back-end, or "auto".
     """
 
@@ -46,7 +45,6 @@ class ShuffleMambaConfig:
     in_chans: int = 3
     num_classes: int = 1000
     drop_path_rate: float = 0.0
-    init_std: float = 0.02
     scan: str = "auto"
 
     @property
@@ -150,23 +148,18 @@ class ShuffleMamba(nn.Module):
         """Replace the head by a freshly initialised one; 0 classes for none."""
         self.num_classes = num_classes
         self.head = _head(self.embed_dim, num_classes).to(self.pos_embed.device)
-        self.head.apply(self._init_linear)
+        self.head.apply(_init_linear)
 
     def _init_weights(self) -> None:
         """Initialise as the official code does: its general rule also resets the bias of dt_proj to zero."""
         lecun_normal_(self.patch_embed.proj.weight)
         _zero_bias(self.patch_embed.proj)
-        self.apply(self._init_linear)
-        nn.init.trunc_normal_(self.pos_embed, std=POSITION_STD)
+        self.apply(_init_linear)
+        nn.init.trunc_normal_(self.pos_embed, std=INIT_STD)
         for module in self.modules():
             if isinstance(module, BidirectionalMixer):
                 nn.init.kaiming_uniform_(module.out_proj.weight, a=math.sqrt(5))
                 module.out_proj.weight.data.div_(math.sqrt(self.depth))
-
-    def _init_linear(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Linear):
-            nn.init.trunc_normal_(module.weight, std=self.config.init_std)
-            _zero_bias(module)
 
 
 def drop_path_rates(last: float, depth: int) -> list[float]:
@@ -189,6 +182,12 @@ def _norm(config: ShuffleMambaConfig) -> nn.Module:
 
 def _head(embed_dim: int, num_classes: int) -> nn.Module:
     return nn.Linear(embed_dim, num_classes) if num_classes else nn.Identity()
+
+
+def _init_linear(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=INIT_STD)
+        _zero_bias(module)
 
 
 def _zero_bias(module: nn.Linear | nn.Conv2d) -> None:

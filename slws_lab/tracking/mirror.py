@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from slws_lab.errors import SlwsError
 from slws_lab.spec import Arm, Design, Study
 from slws_lab.tracking import journal, mirror_content
 from slws_lab.tracking.claim import Claim
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Mirror", "MirrorAway", "MirrorBusy", "Shipped", "default_uri", "ui_command"]
 
 
-class MirrorBusy(Exception):
+class MirrorBusy(SlwsError):
     """Another process is the mirror's one writer."""
 
 
@@ -91,7 +92,7 @@ class Mirror:
             if parent is None:
                 raise MirrorAway(f"{self._store.uri}: study {study.spec.name} was never shipped there")
             report = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-            config = {path.name: path for path in (study.source.path, study.recipe.path)}
+            config = {f"{kind}/{path.name}": path for kind, path in (("study", study.source.path), ("recipe", study.recipe.path))}
             self._store.replace_artifacts(parent, "report", report)
             self._store.replace_artifacts(parent, "config", config)
 

@@ -12,6 +12,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slws_lab.errors import SlwsError
 from slws_lab.tracking.folder import Workspace
 from slws_lab.tracking.mirror_content import MLFLOW_STATUS, Content, Point
 
@@ -33,7 +34,7 @@ ENVIRONMENT = {
 }
 
 
-class MirrorAway(Exception):
+class MirrorAway(SlwsError):
     """The store cannot be reached or refuses; nothing is lost, the next pass sends what is missing."""
 
 

@@ -173,7 +173,7 @@ def test_the_head_can_be_left_out_and_replaced() -> None:
     model = build()
     images = torch.randn(2, 1, 8, 8)
     tokens = model.forward_features(images)
-    assert tokens.shape == (2, 17, 32)
+    assert tokens.shape == (2, 10, 32)
     assert torch.equal(model.forward_head(tokens, pre_logits=True), tokens[:, 0])
     model.reset_classifier(3)
     assert model.get_classifier().out_features == model.num_classes == 3

@@ -1,0 +1,141 @@
+"""A study run by the local launcher: complete, repeatable, mirrored, explained."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from conftest import Folder, Slws, numbers, run_slws
+
+from slws_lab.lab.project import Project
+from slws_lab.spec import flatten
+from slws_lab.tracking import Attempt, Workspace, journal
+
+
+def runs(folder: Folder) -> list[Attempt]:
+    return [attempt for run in Workspace(folder.workspace).folders() for attempt in run.attempts()]
+
+
+def test_all_runs_are_finished_and_reported(finished: Folder) -> None:
+    rows = numbers(finished.path / "reports/tiny/records.csv")
+    assert [(row["shuffle.schedule"], row["seed"], row["status"]) for row in rows] == [
+        (schedule, seed, "finished") for schedule in ("none", "linear") for seed in "012"
+    ]
+    assert len({row["val/loss"] for row in rows}) == 6
+
+
+def test_nothing_is_left_behind_but_results(finished: Folder) -> None:
+    for attempt in runs(finished):
+        names = {path.name for path in attempt.path.iterdir()}
+        assert names - {"diff.patch"} == {"journal.jsonl", "log.txt", "result.json", "starts.jsonl", "checkpoint"}
+        assert {path.name for path in attempt.checkpoint.iterdir()} == {"last.safetensors", "ema.safetensors"}
+    assert list((finished.workspace / "jobs").iterdir()) == []
+
+
+def test_the_same_command_again_starts_nothing(finished_copy: Folder) -> None:
+    before = [(attempt.path, attempt.starts.read_text()) for attempt in runs(finished_copy)]
+    assert "0 runs executed" in run_slws(finished_copy, "run", "tiny")
+    assert [(attempt.path, attempt.starts.read_text()) for attempt in runs(finished_copy)] == before
+
+
+def test_mlflow_holds_what_the_folders_hold(finished: Folder) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{finished.workspace / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("tiny")
+    assert experiment is not None
+    found = client.search_runs([experiment.experiment_id])
+    (parent,) = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+    children = {run.data.tags["slws.run_id"]: run for run in found if run is not parent}
+    project = Project.open(str(finished.study))
+    assert len(children) == len(found) - 1 == 6
+    for (arm_id, seed), run_id in project.design.run_ids.items():
+        child, record = children[run_id], project.record(run_id)
+        spec = project.workspace.run(run_id).spec()
+        assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert child.data.tags["slws.arm"] == project.design.arm(arm_id).label
+        assert child.data.tags["slws.seed"] == str(seed)
+        assert child.info.status == "FINISHED"
+        assert child.data.params == {name: str(value) for name, value in flatten(spec.model_dump(mode="json")).items()}
+        assert {n: child.data.metrics[n] for n in record.curves} == {n: c[max(c)] for n, c in record.curves.items()}
+        for entry in journal.read(project.workspace.run(run_id).attempts()[0].journal):
+            points = {m.step: m for m in client.get_metric_history(child.info.run_id, "val/loss")}
+            assert points[entry.step].timestamp == round(entry.time * 1000)
+    artifacts = {item.path for item in client.list_artifacts(parent.info.run_id, "report")}
+    assert {"report/report.html", "report/table.tex", "report/manifest.json"} <= artifacts
+
+
+def test_the_in_process_launcher_gives_the_same_bits(finished: Folder, project: Folder) -> None:
+    run_slws(project, "run", "tiny", "--launcher", "in_process", "--only", "seed=0", code=1)
+    first, second = (numbers(folder.path / "reports/tiny/records.csv") for folder in (finished, project))
+    place = ("commit", "code")
+    for row, other in zip(first, second, strict=True):
+        if row["seed"] == "0":
+            assert {k: v for k, v in row.items() if k not in place} == {k: v for k, v in other.items() if k not in place}
+        else:
+            assert other["status"] == "pending"
+
+
+def test_a_rerun_of_an_arm_is_identical_from_a_fresh_and_from_a_warm_worker(finished_copy: Folder) -> None:
+    """An arm has three runs and there are at most two workers here, so one of them runs a second one warm."""
+    printed = run_slws(finished_copy, "rerun", "tiny", "schedule=linear", "--verify", "--json")
+    answers = json.loads(printed)
+    assert [answer["differences"] for answer in answers] == [[], [], []]
+    assert [answer["attempt"] for answer in answers] == [2, 2, 2]
+    pids = [json.loads(attempt.starts.read_text())["pid"] for attempt in runs(finished_copy) if attempt.number == 2]
+    assert len(pids) == 3
+
+
+def test_a_rerun_that_differs_says_where_is_flagged_and_replaces_only_when_asked(finished_copy: Folder) -> None:
+    attempt = runs(finished_copy)[0]
+    lines = attempt.journal.read_text().splitlines()
+    entry = json.loads(lines[1])
+    entry["metrics"]["val/loss"] += 1e-9
+    attempt.journal.write_text("\n".join([lines[0], json.dumps(entry)]) + "\n")
+    printed = run_slws(finished_copy, "rerun", "tiny", attempt.run_id, "--verify", "--json", code=1)
+    (answer,) = json.loads(printed)
+    assert [(d["what"], d["epoch"]) for d in answer["differences"]] == [("val/loss", 2)]
+    status = json.loads(run_slws(finished_copy, "status", "tiny", "--json"))
+    (flagged,) = [run for run in status["runs"] if run["differs"]]
+    assert (flagged["run_id"], flagged["attempt"], flagged["attempts"]) == (attempt.run_id, 1, 2)
+    run_slws(finished_copy, "rerun", "tiny", attempt.run_id, "--replace")
+    status = json.loads(run_slws(finished_copy, "status", "tiny", "--json"))
+    assert [run["attempt"] for run in status["runs"] if run["run_id"] == attempt.run_id] == [3]
+
+
+def test_a_failed_run_is_recorded_the_study_goes_on_and_the_same_command_tries_it_again(project: Folder) -> None:
+    design = Project.open(str(project.study)).design
+    victim = Workspace(project.workspace).run(design.runs[0])
+    victim.create(design.runs[0])
+    victim.new_attempt().checkpoint.write_text("in the way")
+    printed = run_slws(project, "run", "tiny", "--only", "seed=0", code=1)
+    assert "1 failed: " in printed
+    assert "Error" in (victim.attempts()[0].result() or {})["cause"]
+    assert "Traceback" in victim.attempts()[0].log.read_text()
+    status = json.loads(run_slws(project, "status", "tiny", "--json", code=1))
+    assert [run["status"] for run in status["runs"] if run["seed"] == 0] == ["failed", "finished"]
+    run_slws(project, "run", "tiny", "--only", "seed=0", code=1)
+    assert [attempt.status for attempt in victim.attempts()] == ["failed", "finished"]
+
+
+def test_a_run_is_explained_and_stale_code_is_named_and_refreshed(finished_copy: Folder, slws: Slws, capsys: pytest.CaptureFixture[str]) -> None:
+    attempt = runs(finished_copy)[0]
+    known = json.loads(run_slws(finished_copy, "why", attempt.run_id[:-3], "--json"))
+    assert known["run_id"] == attempt.run_id
+    assert known["stale"] == []
+    assert known["result"]["provenance"]["modules"]["slws_lab.models.mixer"]
+    result = attempt.result() or {}
+    result["provenance"]["modules"]["slws_lab.models.mixer"] = "000000000000"
+    attempt.finish(result)
+    assert json.loads(run_slws(finished_copy, "why", attempt.run_id, "--json"))["stale"] == [
+        "code changed since: slws_lab.models.mixer"
+    ]
+    assert "0 runs executed" in run_slws(finished_copy, "run", "tiny")
+    assert "1 runs executed" in run_slws(finished_copy, "run", "tiny", "--refresh")
+    assert json.loads(run_slws(finished_copy, "why", attempt.run_id, "--json"))["stale"] == []
+
+
+def test_a_recipe_trains_alone(project: Folder) -> None:
+    answer = json.loads(run_slws(project, "train", "experiments/tiny.yaml", "--seed", "3", "--json"))
+    assert answer["status"] == "finished"
+    assert answer["run_id"].startswith("shufflemamba_micro-s3-")

@@ -23,12 +23,17 @@ Study = Annotated[str, typer.Argument(metavar="STUDY", help="Path of a study fil
 Workspace = Annotated[
     Path | None, typer.Option(help="Folder of run folders and store; default .slws in the root, or SLWS_WORKSPACE.")
 ]
-Out = Annotated[Path | None, typer.Option(help="Folder in which the report's folder is made; default reports/ in the root.")]
+Out = Annotated[
+    Path | None, typer.Option(help="Folder in which the report's folder is made; default reports/ in the root.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Only = Annotated[
-    list[str] | None, typer.Option(metavar="K=V", help="Only runs with this level, e.g. shuffle.schedule=none or seed=0.")
+    list[str] | None,
+    typer.Option(metavar="K=V", help="Only runs with this level, e.g. shuffle.schedule=none or seed=0."),
 ]
-Launcher = Annotated[str, typer.Option(help="Where runs execute: local (a process a GPU or core) or in_process (for debugging).")]
+Launcher = Annotated[
+    str, typer.Option(help="Where runs execute: local (a process a GPU or core) or in_process (for debugging).")
+]
 
 
 @app.command(rich_help_panel="Studies")
@@ -66,7 +71,9 @@ def status(study: Study, workspace: Workspace = None, json: Json = False) -> Non
 @app.command(rich_help_panel="Studies")
 def rerun(
     study: Study,
-    name: Annotated[str, typer.Argument(metavar="RUN|ARM", help="A run id, an arm's label or id, or the start of an id.")],
+    name: Annotated[
+        str, typer.Argument(metavar="RUN|ARM", help="A run id, an arm's label or id, or the start of an id.")
+    ],
     verify: Annotated[bool, typer.Option(help="Exit 1 unless each rerun is identical to the run that counts.")] = False,
     replace: Annotated[bool, typer.Option(help="Make the tables use the rerun.")] = False,
     launcher: Launcher = "local",

@@ -64,7 +64,14 @@ def status(study: str, workspace: Path | None, json: bool) -> None:
 
 
 def rerun(
-    study: str, name: str, verify: bool, replace: bool, launcher: str, workspace: Path | None, out: Path | None, json: bool
+    study: str,
+    name: str,
+    verify: bool,
+    replace: bool,
+    launcher: str,
+    workspace: Path | None,
+    out: Path | None,
+    json: bool,
 ) -> None:
     from slws_lab.lab.reporting import report as write_report
     from slws_lab.lab.rerunning import rerun as rerun_runs

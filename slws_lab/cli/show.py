@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -43,7 +44,13 @@ def progress(project: Project, quiet: bool) -> Iterator[Watch]:
     if quiet or not err.is_terminal:
         yield _lines(quiet)
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=err, transient=True) as bars:
         whole = bars.add_task(f"[bold]{project.study.spec.name}[/bold] runs", total=None)
         tasks: dict[str, Any] = {}
@@ -93,7 +100,9 @@ def plan(state: Plan, json: bool) -> None:
                       str(sum(counts.values()) - done))  # fmt: skip
     out.print(table)
     seeds = ", ".join(map(str, design.seeds)) if len(design.seeds) <= 10 else f"{len(design.seeds)} seeds"
-    line(f"{len(selected)} arms x {len(design.seeds)} seeds ({seeds}): {len(state.runs)} runs, {len(state.todo)} to run")
+    line(
+        f"{len(selected)} arms x {len(design.seeds)} seeds ({seeds}): {len(state.runs)} runs, {len(state.todo)} to run"
+    )
     if design.excluded:
         line(f"{design.excluded} combinations are left out by `exclude`")
     for duplicate in design.duplicates:
@@ -115,7 +124,9 @@ def status(state: Plan, json: bool) -> None:
         cells = [f"[{COLOURS[kind]}]{counts[kind]}[/]" if counts[kind] else "" for kind in kinds]
         table.add_row(arm.label, *cells, f"{sum(values) / len(values):.4g} (n={len(values)})" if values else "")
     out.print(table)
-    _failures((run.arm.label, run.seed, run.record.cause, run.run_id) for run in state.runs if run.record.status == "failed")
+    _failures(
+        (run.arm.label, run.seed, run.record.cause, run.run_id) for run in state.runs if run.record.status == "failed"
+    )
     for run in state.runs:
         if run.record.differs:
             line(f"{run.run_id}: its attempts differ in their numbers; see `slws why {run.run_id}`")
@@ -133,7 +144,9 @@ def outcome(project: Project, state: Plan, ended: Outcome, written: Any, mirror:
         views(written)
     _failures((label, seed, cause, log) for label, seed, cause, log in ended.failed)
     if ended.interrupted:
-        line(f"Stopped. What was running goes on from its checkpoint with the same command: slws run {project.study.source.path}")
+        line(
+            f"Stopped. What was running goes on from its checkpoint with the same command: slws run {project.study.source.path}"
+        )
         return
     done = len(state.runs) - len(state.todo)
     line(f"{ended.started} runs executed in {ended.seconds:.0f} s; {done} of {len(state.runs)} runs have a result.")
@@ -198,7 +211,9 @@ def explanation(known: Any, json: bool) -> None:
                  "attempts": [{"number": a.number, "status": a.status, "path": a.path} for a in known.attempts],
                  "stale": known.stale, "result": record.result})  # fmt: skip
         return
-    out.print(f"[bold]{record.run_id}[/]  {record.status}" + (f": {record.cause}" if record.cause else ""), soft_wrap=True)
+    out.print(
+        f"[bold]{record.run_id}[/]  {record.status}" + (f": {record.cause}" if record.cause else ""), soft_wrap=True
+    )
     table = _table("what makes its id", "value")
     for name, value in known.canonical.items():
         table.add_row(name, str(value))
@@ -367,6 +382,6 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    if isinstance(value, float) and value != value or value in (float("inf"), float("-inf")):
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value

@@ -59,9 +59,7 @@ class Augment:
         Raises:
             ValueError: Reflected padding that is not smaller than the image.
         """
-        draws = torch.rand(
-            _DRAWS_PER_SAMPLE, len(images), generator=generator, dtype=torch.float64, device="cpu"
-        )
+        draws = torch.rand(_DRAWS_PER_SAMPLE, len(images), generator=generator, dtype=torch.float64, device="cpu")
         if self.crop or self.flip:
             images = self._cropped_and_flipped(images, draws)
         if self.erase:
@@ -87,9 +85,7 @@ class Augment:
         if self.padding == "zero":
             return position.clamp(0, size - 1), outside
         if self.crop >= size:
-            raise ValueError(
-                f"crop = {self.crop} with reflected padding needs images above {self.crop} pixels"
-            )
+            raise ValueError(f"crop = {self.crop} with reflected padding needs images above {self.crop} pixels")
         return (size - 1) - ((size - 1) - position.abs()).abs(), torch.zeros_like(outside)
 
     def _erased(self, draws: Tensor, height: int, width: int) -> Tensor:
@@ -115,9 +111,7 @@ def normalize(
         dtype: Type of the result.
     """
     wide = torch.promote_types(dtype, torch.float32)
-    shift, scale = (
-        torch.tensor(list(v), dtype=wide, device=images.device)[:, None, None] for v in (mean, std)
-    )
+    shift, scale = (torch.tensor(list(v), dtype=wide, device=images.device)[:, None, None] for v in (mean, std))
     return ((images.to(wide) / 255 - shift) / scale).to(dtype)
 
 

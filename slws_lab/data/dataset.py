@@ -32,9 +32,7 @@ class Split:
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.labels.dtype != torch.int64:
-            raise ValueError(
-                f"images are {self.images.dtype} and labels {self.labels.dtype}; need uint8 and int64"
-            )
+            raise ValueError(f"images are {self.images.dtype} and labels {self.labels.dtype}; need uint8 and int64")
         if not len(self.images) == len(self.labels) == len(self.ids):
             raise ValueError(f"{len(self.images)} images, {len(self.labels)} labels, {len(self.ids)} ids")
 

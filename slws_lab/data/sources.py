@@ -22,16 +22,12 @@ def load(name: str, val_fraction: float) -> DataSet:
         UserError: The name is unknown, the share out of its range, or a split would be empty.
     """
     if name not in DATASETS:
-        raise UserError(
-            f"unknown data set '{name}'", allowed=", ".join(DATASETS), todo=nearest(name, DATASETS)
-        )
+        raise UserError(f"unknown data set '{name}'", allowed=", ".join(DATASETS), todo=nearest(name, DATASETS))
     if not 0 < val_fraction < 1:
         raise UserError(f"val_fraction = {val_fraction}", allowed="a share above 0 and below 1")
     dataset = DATASETS[name](val_fraction)
     for part, split in dataset.splits.items():
         if not len(split):
             todo = "choose a share that leaves samples for both train and val"
-            raise UserError(
-                f"val_fraction = {val_fraction} leaves the {part} split of {name} empty", todo=todo
-            )
+            raise UserError(f"val_fraction = {val_fraction} leaves the {part} split of {name} empty", todo=todo)
     return dataset

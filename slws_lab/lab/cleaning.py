@@ -37,7 +37,9 @@ def waste(workspace: Workspace, *, weights: bool, superseded: bool) -> list[Wast
                 found.append(_waste(attempt.path, "attempt that no table uses"))
             elif attempt.status is not None:
                 names = ("*",) if weights else ("resume.pt", "*.tmp")
-                found += [_waste(p, "checkpoint of an ended run") for name in names for p in attempt.checkpoint.glob(name)]
+                found += [
+                    _waste(p, "checkpoint of an ended run") for name in names for p in attempt.checkpoint.glob(name)
+                ]
     return found
 
 

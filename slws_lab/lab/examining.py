@@ -79,4 +79,6 @@ def _git(root: Path) -> Finding:
     state = provenance.git_state(root)
     if state["commit"] is None:
         return Finding("git", False, f"{root} is no git repository, so runs cannot name the commit that made them")
-    return Finding("git", True, f"commit {state['commit'][:12]}" + (", with uncommitted changes" if state["dirty"] else ""))
+    return Finding(
+        "git", True, f"commit {state['commit'][:12]}" + (", with uncommitted changes" if state["dirty"] else "")
+    )

@@ -93,7 +93,9 @@ def find_runs(project: Project, name: str) -> tuple[list[PlannedRun], bool]:
     runs = _runs(project)
     by_run = [run for run in runs if run.run_id == name] or [run for run in runs if run.run_id.startswith(name)]
     arms = {run.arm.id: run.arm for run in runs}
-    by_arm = [a for a in arms.values() if name in (a.label, a.id)] or [a for a in arms.values() if a.id.startswith(name)]
+    by_arm = [a for a in arms.values() if name in (a.label, a.id)] or [
+        a for a in arms.values() if a.id.startswith(name)
+    ]
     if name and len(by_arm) == 1:
         return [run for run in runs if run.arm.id == by_arm[0].id], True
     if name and len(by_run) == 1:

@@ -106,11 +106,18 @@ def make_launcher(name: str) -> Launcher:
         return Local()
     if name == "in_process":
         return InProcess(_execute_here)
-    raise UserError(f"no launcher '{name}'", where="--launcher", allowed=", ".join(LAUNCHERS), todo=nearest(name, LAUNCHERS))
+    raise UserError(
+        f"no launcher '{name}'", where="--launcher", allowed=", ".join(LAUNCHERS), todo=nearest(name, LAUNCHERS)
+    )
 
 
 def execute(
-    project: Project, launcher: Launcher, runs: list[PlannedRun], attempts: list[Attempt], watch: Watch, resources: Resources
+    project: Project,
+    launcher: Launcher,
+    runs: list[PlannedRun],
+    attempts: list[Attempt],
+    watch: Watch,
+    resources: Resources,
 ) -> Outcome:
     """Execute attempts by a launcher and mirror them meanwhile."""
     started = time.monotonic()
@@ -139,9 +146,7 @@ def _prepare(project: Project, run: PlannedRun) -> Attempt:
     return folder.open_attempt()
 
 
-def _work_off(
-    launcher: Launcher, work: Work, runs: list[PlannedRun], attempts: list[Attempt], watch: Watch
-) -> None:
+def _work_off(launcher: Launcher, work: Work, runs: list[PlannedRun], attempts: list[Attempt], watch: Watch) -> None:
     """Start jobs until every attempt has ended; those held by another process are waited for."""
     jobs: list[Job] = []
     try:

@@ -21,7 +21,11 @@ class ScienceError(SlwsError):
 def ask(module: str, question: Any = None) -> Any:
     """Run `python -m slws_lab.<module>` with JSON on its standard input and return the JSON that it answers."""
     done = subprocess.run(
-        [sys.executable, "-m", f"slws_lab.{module}"], input=json.dumps(question), capture_output=True, text=True, check=False
+        [sys.executable, "-m", f"slws_lab.{module}"],
+        input=json.dumps(question),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         raise ScienceError(f"slws_lab.{module} failed:\n" + "\n".join(done.stderr.strip().splitlines()[-5:]))

@@ -42,7 +42,9 @@ class LocalJob:
         self._env = _environment(work.resources, device)
         self._idle_deaths = self._cancelled = 0
         resources = work.resources.model_dump(mode="json")
-        write_json(self._file, {"root": str(work.root), "resources": resources, "attempts": [str(a) for a in work.attempts]})
+        write_json(
+            self._file, {"root": str(work.root), "resources": resources, "attempts": [str(a) for a in work.attempts]}
+        )
         self._launch()
 
     def poll(self) -> bool:
@@ -60,7 +62,9 @@ class LocalJob:
         self._idle_deaths = 0 if self._started() > self._started_before else self._idle_deaths + 1
         if self._idle_deaths >= MAX_IDLE_DEATHS:
             tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-LOG_TAIL:])
-            raise LaunchError(f"workers die (exit code {code}) before they start a run; the end of {self._log}:\n{tail}")
+            raise LaunchError(
+                f"workers die (exit code {code}) before they start a run; the end of {self._log}:\n{tail}"
+            )
         self._launch()
         return True
 

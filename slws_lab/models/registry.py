@@ -19,9 +19,7 @@ _TIMM_KEYWORDS = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
 @register_model
 def shufflemamba_micro(pretrained: bool = False, **overrides: Any) -> ShuffleMamba:
     """8x8 grey images in overlapping 4x4 patches: small enough for one CPU thread; ours, not the paper's."""
-    micro = ShuffleMambaConfig(
-        32, 6, d_state=8, img_size=8, patch_size=4, stride=2, in_chans=1, num_classes=10
-    )
+    micro = ShuffleMambaConfig(32, 6, d_state=8, img_size=8, patch_size=4, stride=2, in_chans=1, num_classes=10)
     return _build(micro, pretrained, overrides)
 
 

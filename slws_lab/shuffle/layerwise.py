@@ -189,9 +189,7 @@ def _tensors(output: object) -> Iterator[Tensor]:
             yield from _tensors(item)
 
 
-def _check_rates(
-    rates: Sequence[float], blocks: Sequence[nn.Module], generator: torch.Generator | None
-) -> None:
+def _check_rates(rates: Sequence[float], blocks: Sequence[nn.Module], generator: torch.Generator | None) -> None:
     if len(rates) != len(blocks):
         raise ValueError(f"{len(rates)} rates for {len(blocks)} blocks; one per block is needed")
     for layer, rate in enumerate(rates):

@@ -48,9 +48,7 @@ class Plan:
         return order
 
 
-def draw(
-    rates: Sequence[float], generator: torch.Generator | None, fixed: tuple[Tensor | None, ...] | None
-) -> Plan:
+def draw(rates: Sequence[float], generator: torch.Generator | None, fixed: tuple[Tensor | None, ...] | None) -> Plan:
     """Make one forward's draws on the CPU: two numbers a layer, whatever the rates."""
     depth = len(rates)
     uniform = torch.rand(depth, generator=generator, dtype=torch.float64, device="cpu").tolist()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from pydantic import ValidationError
@@ -108,7 +108,7 @@ def _known_factors(study: Study, names: list[str], loc: Loc) -> None:
             raise UserError(f"factor '{name}' is given twice", where=study.source.where((*loc, i)))
 
 
-def _known_levels(study: Study, wanted: dict[str, list[Level]], loc: Loc) -> None:
+def _known_levels(study: Study, wanted: Mapping[str, Sequence[Level]], loc: Loc) -> None:
     for name, levels in wanted.items():
         if name not in study.spec.factors:
             raise _no_factor(study, name, (*loc, name))

@@ -140,5 +140,7 @@ class Resources(Spec):
     """Where a run goes and what it may use: places a run, never changes a number."""
 
     gpus: Literal[0, 1] | None = Field(None, description="GPUs a run; null takes one where there is one, else the CPU.")
-    threads: int = Field(1, ge=1, le=1024, description="Intra-op threads of a run on the CPU; recorded, since sums differ.")
+    threads: int = Field(
+        1, ge=1, le=1024, description="Intra-op threads of a run on the CPU; recorded, since sums differ."
+    )
     minutes: float | None = Field(None, gt=0, description="Time a run is expected to need at most; for schedulers.")

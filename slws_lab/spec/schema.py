@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel
+
 from slws_lab.spec.recipe import Recipe
 from slws_lab.spec.study import StudySpec
 
-KINDS = {"study": StudySpec, "recipe": Recipe}
+KINDS: dict[str, type[BaseModel]] = {"study": StudySpec, "recipe": Recipe}
 
 
 def json_schema(kind: str) -> dict[str, Any]:

@@ -91,7 +91,9 @@ class Metric(Spec):
 
     name: Literal["val/top1", "val/top5", "val/loss"] = "val/top1"
     goal: Literal["maximize", "minimize"] = "maximize"
-    at: Literal["last", "best"] = Field("last", description="Value of the last epoch, or the best one (marked in tables).")
+    at: Literal["last", "best"] = Field(
+        "last", description="Value of the last epoch, or the best one (marked in tables)."
+    )
     weights: Literal["raw", "ema"] = Field("raw", description="Plain weights, or their moving average.")
 
     @property
@@ -114,7 +116,9 @@ class Comparisons(Spec):
     correction: Literal["holm"] = "holm"
     alpha: float = Field(0.05, gt=0, lt=0.5)
     margin: float | None = Field(
-        None, gt=0, description="Largest difference that does not matter, in the metric's unit; null tests no equivalence."
+        None,
+        gt=0,
+        description="Largest difference that does not matter, in the metric's unit; null tests no equivalence.",
     )
 
 
@@ -160,4 +164,3 @@ class StudySpec(Spec):
         if len(set(seeds)) != len(seeds):
             raise ValueError("a seed is given twice")
         return seeds
-

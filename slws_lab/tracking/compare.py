@@ -30,15 +30,22 @@ def differences(first: Attempt, second: Attempt) -> list[Difference]:
     names = sorted({*curves[0], *curves[1]} - set(MEASUREMENTS))
     found = [d for name in names if (d := _of_curve(name, curves[0].get(name, {}), curves[1].get(name, {})))]
     results = [attempt.result() or {} for attempt in (first, second)]
-    for name in ("status", "epochs", "params", "shuffle_rates", "data_fingerprint", "scan_backend", "threads", "device"):
+    for name in (
+        "status",
+        "epochs",
+        "params",
+        "shuffle_rates",
+        "data_fingerprint",
+        "scan_backend",
+        "threads",
+        "device",
+    ):
         a, b = (result.get(name) for result in results)
         found += [Difference(name, None, a, b)] if a != b else []
     return found + _of_weights(first, second)
 
 
-def _of_curve(
-    name: str, a: dict[int, tuple[float, float]], b: dict[int, tuple[float, float]]
-) -> Difference | None:
+def _of_curve(name: str, a: dict[int, tuple[float, float]], b: dict[int, tuple[float, float]]) -> Difference | None:
     for step in sorted({*a, *b}):
         values = [curve[step][0] if step in curve else None for curve in (a, b)]
         if repr(values[0]) != repr(values[1]):  # repr, so that NaN equals NaN

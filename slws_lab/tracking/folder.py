@@ -151,4 +151,3 @@ class Workspace:
     @cached_property
     def cache(self) -> Path:
         return self.path / "cache"
-

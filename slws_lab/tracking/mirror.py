@@ -92,7 +92,10 @@ class Mirror:
             if parent is None:
                 raise MirrorAway(f"{self._store.uri}: study {study.spec.name} was never shipped there")
             report = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-            config = {f"{kind}/{path.name}": path for kind, path in (("study", study.source.path), ("recipe", study.recipe.path))}
+            config = {
+                f"{kind}/{path.name}": path
+                for kind, path in (("study", study.source.path), ("recipe", study.recipe.path))
+            }
             self._store.replace_artifacts(parent, "report", report)
             self._store.replace_artifacts(parent, "config", config)
 

@@ -28,16 +28,19 @@ def gather(root: Path) -> dict[str, Any]:
         root: The project's folder, whose git state is recorded.
     """
     modules = module_digests()
-    return {**git_state(root), "code": code_digest(modules), "modules": modules, "packages": packages(), "machine": machine()}
+    return {
+        **git_state(root),
+        "code": code_digest(modules),
+        "modules": modules,
+        "packages": packages(),
+        "machine": machine(),
+    }
 
 
 def module_digests() -> dict[str, str]:
     """Return module name -> 12 hex of its file, for the numeric modules imported by now."""
-    files = {
-        name: Path(module.__file__)
-        for name, module in sorted(sys.modules.items())
-        if name.startswith(NUMERIC) and getattr(module, "__file__", None)
-    }
+    modules = [(name, module.__file__) for name, module in sorted(sys.modules.items()) if name.startswith(NUMERIC)]
+    files = {name: Path(file) for name, file in modules if file is not None}
     return {name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for name, path in files.items()}
 
 
@@ -84,7 +87,11 @@ def git_state(root: Path) -> dict[str, Any]:
         return {"commit": None, "dirty": None, "diff": None}
     status = _git(root, "status", "--porcelain", "--", ".", *NOT_CODE) or ""
     diff = _git(root, "diff", "HEAD", "--", ".", *NOT_CODE) or ""
-    return {"commit": commit, "dirty": bool(status), "diff": hashlib.sha256(diff.encode()).hexdigest()[:12] if diff else None}
+    return {
+        "commit": commit,
+        "dirty": bool(status),
+        "diff": hashlib.sha256(diff.encode()).hexdigest()[:12] if diff else None,
+    }
 
 
 def git_diff(root: Path) -> str:
@@ -104,7 +111,9 @@ def machine() -> dict[str, Any]:
 
 def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
-    names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")] if cpuinfo.exists() else []
+    names = (
+        [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")] if cpuinfo.exists() else []
+    )
     return names[0].split(":", 1)[1].strip() if names else platform.processor() or platform.machine()
 
 

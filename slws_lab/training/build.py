@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import timm
 import torch
-from timm.optim import param_groups_weight_decay
-from timm.scheduler import CosineLRScheduler
+from timm.optim._param_groups import param_groups_weight_decay
+from timm.scheduler.cosine_lr import CosineLRScheduler
 from torch import nn
 
 import slws_lab.models
@@ -56,7 +57,11 @@ def build_model(recipe: Recipe, shape: Shape) -> nn.Module:
         known = timm.list_models()
         raise UserError(f"no model '{name}'", where="model.name", allowed=", ".join(slws_lab.models.NAMES) + ", and timm's",
                         todo=nearest(name, known))  # fmt: skip
-    arguments = {"num_classes": shape.classes, "in_chans": shape.channels, "drop_path_rate": recipe.model.drop_path}
+    arguments: dict[str, Any] = {
+        "num_classes": shape.classes,
+        "in_chans": shape.channels,
+        "drop_path_rate": recipe.model.drop_path,
+    }
     if name in slws_lab.models.NAMES:
         arguments |= {"img_size": shape.size}
     try:
@@ -95,7 +100,8 @@ def token_blocks(model: nn.Module) -> list[nn.Module]:
 
 def build_optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
     """Return AdamW; vectors and what the model names are not decayed (A_log, a matrix, is: as in the official recipe)."""
-    kept = model.no_weight_decay() if callable(getattr(model, "no_weight_decay", None)) else ()
+    names = getattr(model, "no_weight_decay", tuple)
+    kept: tuple[str, ...] = tuple(names())
     groups = param_groups_weight_decay(model, spec.weight_decay, no_weight_decay_list=kept)
     return torch.optim.AdamW(groups, lr=spec.lr, betas=spec.betas, eps=spec.eps, fused=True)
 

@@ -35,4 +35,3 @@ def _answer(recipe: Recipe, shapes: dict[str, tuple[build.Shape, str]]) -> dict[
         parts = {"given": error.given, "where": error.where, "allowed": error.allowed, "todo": error.todo}
         return {"error": parts}
     return {"params": sum(p.numel() for p in model.parameters()), "data_fingerprint": fingerprint}
-

@@ -33,5 +33,5 @@ def seed_globals(seed: int, stream: Stream, step: int = 0) -> None:
     """Re-seed torch's, numpy's and Python's process-wide generators, which libraries draw from."""
     value = key(seed, stream, step)
     torch.manual_seed(value)
-    np.random.seed(value % 2**32)  # noqa: NPY002 - the legacy generator is the one that libraries use
+    np.random.seed(value % 2**32)
     random.seed(value)

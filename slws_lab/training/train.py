@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from timm.utils import ModelEmaV3
+from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
 from slws_lab import shuffle
-from slws_lab.data import Augment, DataSet, Resident, epoch_order, normalize
+from slws_lab.data import Augment, Resident, epoch_order, normalize
 from slws_lab.spec import RunSpec
 from slws_lab.training import build, checkpoint
 from slws_lab.training.evaluate import evaluate

@@ -10,7 +10,7 @@ from conftest import RECIPE, STUDY, Folder, Slws, make_project
 BROKEN_STUDIES: dict[str, tuple[str, str, list[str]]] = {
     # name: (text replaced in the study, replacement, what the message must say)
     "typo in a key": ("question:", "qestion:", ["unknown key 'qestion'", "tiny.yaml:2:1", "did you mean 'question'?"]),
-    "typo in a nested key": ("weights: ema", "wieghts: ema", ["unknown key 'wieghts'", "tiny.yaml:9:26", "weights"]),
+    "typo in a nested key": ("weights: raw", "wieghts: raw", ["unknown key 'wieghts'", "tiny.yaml:9:26", "weights"]),
     "missing key": ("seeds: 3\n", "", ["`seeds` is missing", "add `seeds:`"]),
     "wrong type": ("seeds: 3", "seeds: three", ["'three'", "tiny.yaml:8:8 (seeds)"]),
     "number as text": ("margin: 1.0", 'margin: "1.0"', ["'1.0'", "valid number", "(comparisons.margin)"]),
@@ -46,8 +46,10 @@ BROKEN_STUDIES: dict[str, tuple[str, str, list[str]]] = {
     "absent recipe": ("../experiments/tiny.yaml", "../experiments/tinny.yaml", ["no recipe", "did you mean 'tiny.yaml'?"]),
     "unknown metric": ("val/top1", "val/top2", ["'val/top2' is not allowed", "'val/top1'"]),
     "metric of the test split": ("val/top1", "test/top1", ["'test/top1' is not allowed"]),
-    "goal against the metric": ("weights: ema}", "goal: minimize}", ["goes with goal: maximize"]),
-    "moving average that is not there": ("seeds: 3", "seeds: 3\nset: {train.ema_decay: null}", ["there is none", "(metric.weights)"]),
+    "goal against the metric": ("weights: raw}", "goal: minimize}", ["goes with goal: maximize"]),
+    "moving average that is not there": (
+        "weights: raw}",
+        "weights: ema}\nset: {train.ema_decay: null}", ["there is none", "(metric.weights)"]),
     "python object": ("seeds: 3", "seeds: !!python/object/apply:os.system ['true']", ["tag", "is not allowed here", "(seeds)"]),
     "broken YAML": ("seeds: 3", "seeds: [3", ["tiny.yaml:"]),
     "alias of itself": ("seeds: 3", "seeds: &a [*a]", ["(seeds.0)"]),
@@ -109,7 +111,8 @@ def test_broken_recipe(name: str, tmp_path: Path, slws: Slws, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(
-    ("content", "expected"), [(b"", "empty"), (b"\x00\xff\xfe\x9c" * 50, "not a text file"), (b"\x01\x02", "YAML"), (b"7", "mapping")]
+    ("content", "expected"),
+    [(b"", "empty"), (b"\x00\xff\xfe\x9c" * 50, "not a text file"), (b"\x01\x02", "YAML"), (b"7", "mapping")],
 )
 def test_files_that_are_no_yaml(
     content: bytes, expected: str, project: Folder, slws: Slws, capsys: pytest.CaptureFixture[str]

@@ -128,9 +128,7 @@ def test_every_crop_offset_occurs_and_none_leaves_the_padding():
     marked[:, :, 4, 5] = 1
     found = Augment(crop=2)(marked, generator()).nonzero()
     assert len(found) == 3000
-    assert {tuple(place) for place in found[:, 2:].tolist()} == {
-        (r, c) for r in range(2, 7) for c in range(3, 8)
-    }
+    assert {tuple(place) for place in found[:, 2:].tolist()} == {(r, c) for r in range(2, 7) for c in range(3, 8)}
 
 
 def test_reflected_padding_brings_no_new_pixel():

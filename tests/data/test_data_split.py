@@ -63,9 +63,7 @@ def test_mean_and_std_are_those_of_train_alone(digits):
 
 
 def test_mean_and_std_are_per_channel():
-    images = torch.stack(
-        [torch.zeros(2, 3, 3), torch.full((2, 3, 3), 255), torch.arange(18).view(2, 3, 3)], 1
-    )
+    images = torch.stack([torch.zeros(2, 3, 3), torch.full((2, 3, 3), 255), torch.arange(18).view(2, 3, 3)], 1)
     split = Split(images.to(torch.uint8), torch.zeros(2, dtype=torch.int64), ("a", "b"))
     dataset = DataSet("colours", ("x",), {"train": split, "val": split, "test": split}, "none")
     assert dataset.mean == pytest.approx((0, 1, 8.5 / 255))

@@ -71,7 +71,9 @@ def test_the_in_process_launcher_gives_the_same_bits(finished: Folder, project: 
     place = ("commit", "code")
     for row, other in zip(first, second, strict=True):
         if row["seed"] == "0":
-            assert {k: v for k, v in row.items() if k not in place} == {k: v for k, v in other.items() if k not in place}
+            assert {k: v for k, v in row.items() if k not in place} == {
+                k: v for k, v in other.items() if k not in place
+            }
         else:
             assert other["status"] == "pending"
 
@@ -118,7 +120,9 @@ def test_a_failed_run_is_recorded_the_study_goes_on_and_the_same_command_tries_i
     assert [attempt.status for attempt in victim.attempts()] == ["failed", "finished"]
 
 
-def test_a_run_is_explained_and_stale_code_is_named_and_refreshed(finished_copy: Folder, slws: Slws, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_is_explained_and_stale_code_is_named_and_refreshed(
+    finished_copy: Folder, slws: Slws, capsys: pytest.CaptureFixture[str]
+) -> None:
     attempt = runs(finished_copy)[0]
     known = json.loads(run_slws(finished_copy, "why", attempt.run_id[:-3], "--json"))
     assert known["run_id"] == attempt.run_id

@@ -90,7 +90,7 @@ def test_drop_path_rates_act_on_the_layer_before() -> None:
 
 @pytest.mark.parametrize("layer_norm", [False, True])
 def test_the_forward_is_the_written_residual_stream(layer_norm: bool) -> None:
-    model = build(layer_norm=layer_norm, img_size=6).double()
+    model = build(layer_norm=layer_norm, img_size=6, patch_size=2).double()
     images = torch.randn(3, 1, 6, 6, dtype=torch.float64)
     corners = [(row, column) for row in (0, 2, 4) for column in (0, 2, 4)]
     cut = torch.stack([images[:, 0, row : row + 2, column : column + 2].flatten(1) for row, column in corners], dim=1)

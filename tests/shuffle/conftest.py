@@ -43,9 +43,7 @@ class ResidualStream(nn.Module):
         self.norm, self.mix = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, WIDTH)
         self.started_without_residual: list[bool] = []
 
-    def forward(
-        self, hidden: Tensor, residual: Tensor | None = None, scale: float = 1.0
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, hidden: Tensor, residual: Tensor | None = None, scale: float = 1.0) -> tuple[Tensor, Tensor]:
         self.started_without_residual.append(residual is None)
         residual = hidden if residual is None else hidden + residual
         return scale * torch.tanh(self.mix(self.norm(residual).cumsum(1))), residual

@@ -151,9 +151,7 @@ def test_permutations_are_uniform_and_differ_between_layers_and_forwards():
     orders: list[tuple[int, ...]] = []
     attach(net, list(net), [1.0, 1.0], torch.Generator().manual_seed(0))
     for layer in net:
-        layer.register_forward_hook(
-            lambda _, args, __: orders.append(tuple(args[0].flatten().long().tolist()))
-        )
+        layer.register_forward_hook(lambda _, args, __: orders.append(tuple(args[0].flatten().long().tolist())))
     x, forwards = torch.arange(3.0).reshape(1, 3, 1), 1500
     for _ in range(forwards):
         net(x)
@@ -251,9 +249,7 @@ def test_mistakes_of_attaching_are_refused(nets):
         attach(net, [nn.Identity()], [0.1])
     with pytest.raises(ValueError, match="block 1 is shuffled already"):
         attach(net, [net.blocks[0], net.blocks[0]], [0.1, 0.1])
-    assert all(
-        isinstance(m._forward_pre_hooks, OrderedDict) and not m._forward_pre_hooks for m in net.modules()
-    )
+    assert all(isinstance(m._forward_pre_hooks, OrderedDict) and not m._forward_pre_hooks for m in net.modules())
     attach(net, net.blocks, [0.1] * DEPTH)
     with pytest.raises(ValueError, match="block 0 is shuffled already"):
         attach(net, net.blocks, [0.1] * DEPTH)

@@ -84,7 +84,9 @@ def test_expansion_does_not_depend_on_the_order_of_keys(tmp_path: Path) -> None:
 def test_a_factor_that_another_factor_turns_off_goes_back_to_the_fields_own_default(tmp_path: Path) -> None:
     when = {"levels": [3.0, 5.0], "when": {"train.epochs": 6}}
     design = design_of(
-        tmp_path, factors={"train.clip_grad": when, "train.epochs": [5, 6]}, designs=[{"grid": ["train.epochs", "train.clip_grad"]}]
+        tmp_path,
+        factors={"train.clip_grad": when, "train.epochs": [5, 6]},
+        designs=[{"grid": ["train.epochs", "train.clip_grad"]}],
     )
     assert [arm.recipe.train.clip_grad for arm in design.arms] == [None, 3.0, 5.0]
     assert "clip_grad: 3.0" in RECIPE

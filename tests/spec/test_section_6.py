@@ -29,8 +29,13 @@ def test_section_6_gives_7_arms_and_35_runs(section_6: Path) -> None:
 def test_every_arm_knows_its_roles_and_references(section_6: Path) -> None:
     design = expand(load_study(section_6))
     baseline, *variants = design.arms
-    assert [(role.block, role.kind, role.reference) for role in baseline.roles] == [(0, "baseline", None), (1, "baseline", None)]
-    assert [(role.block, role.reference) for arm in variants for role in arm.roles] == [(0, baseline.id)] * 5 + [(1, baseline.id)]
+    assert [(role.block, role.kind, role.reference) for role in baseline.roles] == [
+        (0, "baseline", None),
+        (1, "baseline", None),
+    ]
+    assert [(role.block, role.reference) for arm in variants for role in arm.roles] == [(0, baseline.id)] * 5 + [
+        (1, baseline.id)
+    ]
 
 
 def test_an_arm_whose_factor_is_off_has_neither_its_setting_nor_its_value(section_6: Path) -> None:

@@ -19,7 +19,9 @@ GOLDEN = [900553517829159482, 6934006376484465862, 8061234271026374426]
 
 
 def test_seed_stream_and_step_each_change_the_key() -> None:
-    keys = {key(seed, stream, step) for seed in range(3) for stream in ("init", "order", "augment") for step in range(50)}
+    keys = {
+        key(seed, stream, step) for seed in range(3) for stream in ("init", "order", "augment") for step in range(50)
+    }
     assert len(keys) == 3 * 3 * 50
 
 
@@ -29,7 +31,7 @@ def test_a_generator_starts_at_its_key() -> None:
     assert not torch.equal(first, torch.rand(5, generator=generator(3, "augment", 12)))
 
 
-@pytest.mark.parametrize("draw", [lambda: torch.rand(3).tolist(), lambda: np.random.rand(3).tolist(), random.random])  # noqa: NPY002
+@pytest.mark.parametrize("draw", [lambda: torch.rand(3).tolist(), lambda: np.random.rand(3).tolist(), random.random])
 def test_the_global_generators_are_seeded(draw) -> None:  # type: ignore[no-untyped-def]
     seed_globals(1, "global", 5)
     first = draw()

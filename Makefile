@@ -10,7 +10,7 @@ quickstart: $(READY)
 	$(BIN)/slws run studies/quickstart.yaml
 
 test: lint servers
-	$(BIN)/python -m pytest -n 2 --durations=10
+	$(BIN)/python -m pytest --durations=10
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -94,16 +94,16 @@ def section_6(tmp_path: Path) -> Path:
 
 def start_slws(folder: Folder, *arguments: object, **options: Any) -> subprocess.Popen[str]:
     """Start the command in a process and a process group of its own, in the project's folder."""
-    command = [sys.executable, "-m", "slws_lab", *map(str, arguments)]
+    command = [sys.executable, "-m", "slws_lab.cli", *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, cwd=folder.path, text=True, start_new_session=True, **{**pipes, **options})
 
 
-def run_slws(folder: Folder, *arguments: object, code: int | None = 0) -> str:
-    """Run the command to its end and return what it printed; None accepts any exit code."""
-    process = start_slws(folder, *arguments)
+def run_slws(folder: Folder, *arguments: object, code: int = 0, **options: Any) -> str:
+    """Run the command to its end, which must be with this exit code, and return what it printed."""
+    process = start_slws(folder, *arguments, **options)
     out, err = process.communicate(timeout=240)
-    assert code is None or process.returncode == code, out + err
+    assert process.returncode == code, out + err
     return out
 
 
@@ -113,6 +113,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     folder = make_project(tmp_path_factory.mktemp("finished") / "project")
     run_slws(folder, "run", "tiny")
     return folder
+
+
+@pytest.fixture
+def fresh(finished: Folder, project: Folder) -> Folder:
+    """A project that has run nothing yet; only the science tower's answers are there, which take long to ask for."""
+    shutil.copytree(finished.workspace / "cache", project.workspace / "cache")
+    return project
 
 
 @pytest.fixture

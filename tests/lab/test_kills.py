@@ -43,44 +43,44 @@ def claims(folder: Folder) -> list[Path]:
     return list(folder.workspace.rglob("claim*"))
 
 
-def test_kill_of_a_worker(project: Folder, finished: Folder) -> None:
-    process = start_slws(project, "run", "tiny")
-    wait_for(lambda: in_the_middle(project), "run in the middle")
-    os.kill(in_the_middle(project)[0], signal.SIGKILL)
+def test_kill_of_a_worker(fresh: Folder, finished: Folder) -> None:
+    process = start_slws(fresh, "run", "tiny")
+    wait_for(lambda: in_the_middle(fresh), "run in the middle")
+    os.kill(in_the_middle(fresh)[0], signal.SIGKILL)
     out, err = process.communicate(timeout=WAIT_S)
     assert process.returncode == 0, out + err
-    assert same_numbers(project, finished)
-    assert claims(project) == []
+    assert same_numbers(fresh, finished)
+    assert claims(fresh) == []
 
 
-def test_kill_of_the_whole_tree(project: Folder, finished: Folder) -> None:
-    process = start_slws(project, "run", "tiny")
-    wait_for(lambda: in_the_middle(project), "run in the middle")
+def test_kill_of_the_whole_tree(fresh: Folder, finished: Folder) -> None:
+    process = start_slws(fresh, "run", "tiny")
+    wait_for(lambda: in_the_middle(fresh), "run in the middle")
     tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     assert len(tree) >= 2
     for one in tree:
         one.kill()
     process.communicate()
-    run_slws(project, "run", "tiny")
-    assert same_numbers(project, finished)
-    assert claims(project) == []
+    run_slws(fresh, "run", "tiny")
+    assert same_numbers(fresh, finished)
+    assert claims(fresh) == []
 
 
-def test_kill_of_the_command_alone_leaves_no_worker_behind(project: Folder, finished: Folder) -> None:
-    process = start_slws(project, "run", "tiny")
-    wait_for(lambda: in_the_middle(project), "run in the middle")
+def test_kill_of_the_command_alone_leaves_no_worker_behind(fresh: Folder, finished: Folder) -> None:
+    process = start_slws(fresh, "run", "tiny")
+    wait_for(lambda: in_the_middle(fresh), "run in the middle")
     workers = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.communicate()
     _, alive = psutil.wait_procs(workers, timeout=WAIT_S)
     assert alive == []
-    run_slws(project, "run", "tiny")
-    assert same_numbers(project, finished)
+    run_slws(fresh, "run", "tiny")
+    assert same_numbers(fresh, finished)
 
 
-def test_an_interrupt_stops_cleanly_and_the_same_command_goes_on(project: Folder, finished: Folder) -> None:
-    process = start_slws(project, "run", "tiny")
-    wait_for(lambda: in_the_middle(project), "run in the middle")
+def test_an_interrupt_stops_cleanly_and_the_same_command_goes_on(fresh: Folder, finished: Folder) -> None:
+    process = start_slws(fresh, "run", "tiny")
+    wait_for(lambda: in_the_middle(fresh), "run in the middle")
     workers = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=WAIT_S)
@@ -88,6 +88,6 @@ def test_an_interrupt_stops_cleanly_and_the_same_command_goes_on(project: Folder
     assert "goes on" in out
     assert "Traceback" not in out + err
     assert not any(worker.is_running() for worker in workers)
-    assert claims(project) == []
-    run_slws(project, "run", "tiny")
-    assert same_numbers(project, finished)
+    assert claims(fresh) == []
+    run_slws(fresh, "run", "tiny")
+    assert same_numbers(fresh, finished)

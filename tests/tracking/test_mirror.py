@@ -204,7 +204,7 @@ def test_report_replaces_the_older_one(mirrored: Any) -> None:
         assert root.is_relative_to(mirrored.workspace.path)
         return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
 
-    config = ["config/rates.yaml", "config/recipe.yaml"]
+    config = ["config/recipe/recipe.yaml", "config/study/rates.yaml"]
     assert attach() == [*config, "report/figures/a.svg", "report/table.md"]
     (folder / "figures" / "a.svg").rename(folder / "figures" / "b.svg")
     assert attach() == [*config, "report/figures/b.svg", "report/table.md"]

@@ -14,7 +14,10 @@ def test_cleaning_says_first_and_leaves_results(finished_copy: Folder) -> None:
     told = json.loads(run_slws(finished_copy, "clean", "--weights", "--json"))
     assert told["removed"] is False
     assert finished_copy.listing() == before
-    assert {item["why"] for item in told["files"]} == {"checkpoint of an ended run", "answer kept from an earlier check"}
+    assert {item["why"] for item in told["files"]} == {
+        "checkpoint of an ended run",
+        "answer kept from an earlier check",
+    }
     run_slws(finished_copy, "clean", "--weights", "--yes")
     gone = set(before) - set(finished_copy.listing())
     assert len([name for name in gone if name.endswith(".safetensors")]) == 12

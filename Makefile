@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: quickstart test lint bench servers clean
+.PHONY: quickstart test lint bench docs servers clean
 
 quickstart: $(READY)
 	$(BIN)/slws run studies/quickstart.yaml
@@ -20,6 +20,9 @@ lint: $(READY)
 
 bench: $(READY)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+docs: $(READY)
+	$(BIN)/python -m pytest tests/test_docs.py
 
 # Debian packages for tests against real programs: only when asked for, and only as root.
 servers: $(READY)

@@ -26,9 +26,8 @@ from slws_lab.spec import Resources
 from slws_lab.tracking import Attempt, Claim, RunFolder, journal, provenance, read_json, starts, write_text
 from slws_lab.training import Interrupted, Surroundings, train
 
-MAX_STARTS_WITHOUT_PROGRESS = 3
 KILLED = (
-    f"the process died {MAX_STARTS_WITHOUT_PROGRESS} times before the next epoch was done "
+    f"the process died {starts.MAX_WITHOUT_PROGRESS} times before the next epoch was done "
     "(killed, out of memory, or a crash in native code)"
 )
 ROOT_LOG = logging.getLogger()
@@ -70,6 +69,7 @@ def execute(attempt: Attempt, place: Place) -> str:
 
 
 def _execute(attempt: Attempt, place: Place, claim: Claim) -> str:
+    made = provenance.gather(place.root)
     started, device = time.time(), _device(place.resources)
     threads = starts.threads_of(attempt, place.resources.threads)
     result: dict[str, Any] = {
@@ -77,14 +77,15 @@ def _execute(attempt: Attempt, place: Place, claim: Claim) -> str:
         "threads": threads, "resumes": starts.starts(attempt),
     }  # fmt: skip
     with _logging_to(attempt.log):
-        if starts.starts_without_progress(attempt) >= MAX_STARTS_WITHOUT_PROGRESS:
+        if starts.keeps_dying(attempt):
             result |= {"status": "failed", "cause": KILLED}
         else:
-            starts.note_start(attempt, threads)
+            _begin(attempt, threads, provenance.made_by(made, _device_name(device)))
             torch.set_num_threads(threads)
             try:
                 result |= _train(attempt, place, claim, device)
             except Interrupted:
+                starts.note_stop(attempt)
                 log.info("stopped as asked; the same command goes on from here")
                 return "interrupted"
             except ClaimLost:
@@ -94,9 +95,21 @@ def _execute(attempt: Attempt, place: Place, claim: Claim) -> str:
                 log.error("failed:\n%s", traceback.format_exc())
                 result |= {"status": "failed", "cause": _cause(error)}
         log.info("%s %s", result["status"], result["cause"])
-    _keep_diff(attempt, place.root)
-    attempt.finish({**result, "finished": time.time(), "provenance": provenance.gather(place.root)})
+    if not claim.held():
+        return "taken"
+    if made["diff"]:
+        write_text(attempt.path / "diff.patch", made["diff"])
+    attempt.finish({**result, "finished": time.time(), "provenance": {**made, "diff": bool(made["diff"])}})
     return str(result["status"])
+
+
+def _begin(attempt: Attempt, threads: int, made_by: str) -> None:
+    """Note the start. What other code or another kind of device has begun is begun again: an attempt has one maker."""
+    before = starts.made_by(attempt)
+    if before not in (None, made_by):
+        log.warning("begun by %s, now %s: starting over", before, made_by)
+        attempt.start_over()
+    starts.note_start(attempt, threads=threads, made_by=made_by)
 
 
 def _train(attempt: Attempt, place: Place, claim: Claim, device: torch.device) -> dict[str, Any]:
@@ -109,7 +122,9 @@ def _train(attempt: Attempt, place: Place, claim: Claim, device: torch.device) -
         journal.append(attempt.journal, epoch, time.time(), metrics)
         log.info("epoch %d: %s", epoch, ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
 
-    result = asdict(train(run, Surroundings(attempt.checkpoint, device, report, place.should_stop)))
+    result = asdict(
+        train(run, Surroundings(attempt.checkpoint, device, report, place.should_stop, place.resources.scan))
+    )
     if not claim.held():
         raise ClaimLost
     return result
@@ -127,12 +142,6 @@ def _device(resources: Resources) -> torch.device:
 
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
-def _keep_diff(attempt: Attempt, root: Path) -> None:
-    diff = provenance.git_diff(root)
-    if diff:
-        write_text(attempt.path / "diff.patch", diff)
 
 
 @contextmanager
@@ -157,11 +166,14 @@ def run_job(path: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the parent, which then asks by SIGTERM
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     threading.Thread(target=_watch_parent, args=(stop,), daemon=True).start()
+    provenance.gather(Path(job["root"]))  # before any run, so that it names the code that this process has imported
     place = Place(Path(job["root"]), Resources.model_validate(job["resources"]), stop.is_set)
     for attempt in job["attempts"]:
         if stop.is_set():
             return
-        execute(Attempt(Path(attempt)), place)
+        status = execute(Attempt(Path(attempt)), place)
+        if status == "failed" and _device(place.resources).type == "cuda":
+            sys.exit(1)  # an error on a GPU may have broken its context for good: a fresh process takes the next run
 
 
 def _watch_parent(stop: threading.Event) -> None:

@@ -110,7 +110,7 @@ def why(
 @app.command(rich_help_panel="Runs")
 def train(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Path of a recipe, e.g. experiments/NAME.yaml.")],
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the run.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the run.")] = 0,
     launcher: Launcher = "local",
     workspace: Workspace = None,
     json: Json = False,
@@ -135,13 +135,14 @@ def ui(
 @app.command(rich_help_panel="MLflow")
 def sync(
     study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="A study; default all under studies/.")] = None,
+    rebuild: Annotated[bool, typer.Option(help="Replace the workspace's own SQLite store by a new one first.")] = False,
     workspace: Workspace = None,
     json: Json = False,
 ) -> None:
     """Send to MLflow what it does not have yet, from the run folders."""
     from slws_lab.cli import commands
 
-    commands.sync(study, workspace, json)
+    commands.sync(study, rebuild, workspace, json)
 
 
 @app.command(rich_help_panel="Workshop")
@@ -152,7 +153,7 @@ def clean(
     workspace: Workspace = None,
     json: Json = False,
 ) -> None:
-    """Free disk space in the workspace. Says first what would go; never touches journals, results or records."""
+    """Free disk space in the workspace. Says first what would go; what tables use always stays."""
     from slws_lab.cli import commands
 
     commands.clean(weights, superseded, yes, workspace, json)

@@ -50,9 +50,9 @@ def _conclude(project: Project, outcome: Any, json: bool) -> None:
 
 def _attach(project: Project) -> str:
     """Send the report to MLflow; return what the user must know if that failed."""
-    from slws_lab.lab.shipping import attempt
+    from slws_lab.lab.shipping import PATIENCE_S, attempt
 
-    return attempt(project)
+    return attempt(project, patience_s=PATIENCE_S)
 
 
 def status(study: str, workspace: Path | None, json: bool) -> None:
@@ -121,6 +121,8 @@ def ui(port: int, workspace: Path | None) -> None:
     from slws_lab.tracking.mirror import default_uri, ui_command
 
     root, place = here(workspace)
+    if not os.environ.get("MLFLOW_TRACKING_URI") and not (place.path / "mlflow.db").exists():
+        raise UserError("there is nothing to show yet", where=str(place.path), todo="run a study first: slws run STUDY")
     links = pages(studies_with_runs(root, workspace))
     command = ui_command(place, None, port)
     show.links(f"http://127.0.0.1:{port}/" if command else default_uri(place).rstrip("/") + "/", links)
@@ -130,12 +132,17 @@ def ui(port: int, workspace: Path | None) -> None:
         os.execv(command[0], command)
 
 
-def sync(study: str | None, workspace: Path | None, json: bool) -> None:
+def sync(study: str | None, rebuild: bool, workspace: Path | None, json: bool) -> None:
     from slws_lab.lab.shipping import ship, studies_with_runs
 
     root, _ = here(workspace)
+    if rebuild and study:
+        raise UserError("--rebuild is for the whole store", todo="leave STUDY out: slws sync --rebuild")
     projects = [Project.open(study, workspace)] if study else studies_with_runs(root, workspace)
-    show.shipped([(project, ship(project)) for project in projects], json)
+    if not projects:
+        raise UserError("no study under studies/ has runs in this workspace", where=str(root / "studies"),
+                        todo="name the study: slws sync STUDY")  # fmt: skip
+    show.shipped([(project, ship(project, fresh=rebuild and i == 0)) for i, project in enumerate(projects)], json)
 
 
 def clean(weights: bool, superseded: bool, yes: bool, workspace: Path | None, json: bool) -> None:
@@ -176,5 +183,9 @@ def _pairs(given: list[str]) -> dict[str, str]:
         name, equals, value = text.partition("=")
         if not equals or not name or not value:
             raise UserError(f"--only {text}", allowed="NAME=LEVEL, e.g. shuffle.schedule=none or seed=0")
+        if name in pairs:
+            raise UserError(
+                f"--only {name} is given twice", allowed="one level a name; give the command twice for two levels"
+            )
         pairs[name] = value
     return pairs

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from slws_lab.lab.planning import Plan
-from slws_lab.lab.project import Project
+from slws_lab.lab.project import Project, here
 from slws_lab.lab.running import Outcome, Watch
 from slws_lab.lab.running import Progress as RunProgress
 from slws_lab.reports import Cell, Report
@@ -61,7 +62,7 @@ def progress(project: Project, quiet: bool) -> Iterator[Watch]:
                 bars.remove_task(tasks.pop(label))
             for label, (epoch, epochs) in state.running.items():
                 if label not in tasks:
-                    tasks[label] = bars.add_task(f"  {label}", total=epochs)
+                    tasks[label] = bars.add_task(f"  {escape(label)}", total=epochs)
                 bars.update(tasks[label], completed=epoch)
 
         yield watch
@@ -87,7 +88,7 @@ def plan(state: Plan, json: bool) -> None:
         as_json(_plan_json(state))
         return
     spec = project.study.spec
-    out.print(f"[bold]{spec.name}[/bold]  {spec.question}", soft_wrap=True)
+    out.print(f"[bold]{spec.name}[/bold]  {escape(spec.question)}", soft_wrap=True)
     table = _table("arm", "role", "compared to", "params", "done", "to run")
     selected = {run.arm.id for run in state.runs}
     for arm in design.arms:
@@ -96,7 +97,7 @@ def plan(state: Plan, json: bool) -> None:
         references = dict.fromkeys(design.arm(role.reference).label for role in arm.roles if role.reference)
         counts = state.counts(arm.id)
         done = counts["finished"] + counts["diverged"]
-        table.add_row(arm.label, _role(arm), "; ".join(references), f"{state.facts[arm.id]['params']:,}", str(done),
+        table.add_row(escape(arm.label), _role(arm), escape("; ".join(references)), f"{state.facts[arm.id]['params']:,}", str(done),
                       str(sum(counts.values()) - done))  # fmt: skip
     out.print(table)
     seeds = ", ".join(map(str, design.seeds)) if len(design.seeds) <= 10 else f"{len(design.seeds)} seeds"
@@ -107,6 +108,7 @@ def plan(state: Plan, json: bool) -> None:
         line(f"{design.excluded} combinations are left out by `exclude`")
     for duplicate in design.duplicates:
         line(f"{duplicate.settings} gives the same training as '{design.arm(duplicate.arm).label}': run once")
+    _stale(state)
     line(f"run it: slws run {project.study.source.path}" if state.todo else "nothing to run")
 
 
@@ -122,7 +124,7 @@ def status(state: Plan, json: bool) -> None:
         counts = state.counts(arm.id)
         values = [v for run in state.runs if run.arm.id == arm.id and (v := run.record.value(metric)) is not None]
         cells = [f"[{COLOURS[kind]}]{counts[kind]}[/]" if counts[kind] else "" for kind in kinds]
-        table.add_row(arm.label, *cells, f"{sum(values) / len(values):.4g} (n={len(values)})" if values else "")
+        table.add_row(escape(arm.label), *cells, f"{sum(values) / len(values):.4g} (n={len(values)})" if values else "")
     out.print(table)
     _failures(
         (run.arm.label, run.seed, run.record.cause, run.run_id) for run in state.runs if run.record.status == "failed"
@@ -130,6 +132,7 @@ def status(state: Plan, json: bool) -> None:
     for run in state.runs:
         if run.record.differs:
             line(f"{run.run_id}: its attempts differ in their numbers; see `slws why {run.run_id}`")
+    _stale(state)
     study = state.project.study.source.path
     line(f"{len(state.todo)} of {len(state.runs)} runs are missing: slws run {study}" if state.todo else "complete")
 
@@ -153,7 +156,7 @@ def outcome(project: Project, state: Plan, ended: Outcome, written: Any, mirror:
     if written is not None:
         _report_paths(project)
     if mirror:
-        err.print(f"[yellow]{mirror}[/]", soft_wrap=True)
+        err.print(f"[yellow]{escape(mirror)}[/]", soft_wrap=True)
     line("Browse the runs in MLflow:  " + _ui_command(project))
 
 
@@ -191,16 +194,16 @@ def report(project: Project, written: Any, json: bool) -> None:
 def views(written: Report) -> None:
     """Draw a report's tables and say its answer."""
     for view in written.views:
-        drawn = _table(title=view.title)
+        drawn = _table(title=escape(view.title))
         for column in view.columns:
-            drawn.add_column(column.name, justify="right" if column.numeric else "left", overflow="fold")
+            drawn.add_column(escape(column.name), justify="right" if column.numeric else "left", overflow="fold")
         for row in view.rows:
             drawn.add_row(*[_cell(cell) for cell in row])
         out.print(drawn)
         for note in view.notes:
-            out.print(f"[dim]{_escape(note)}[/]")
+            out.print(f"[dim]{escape(note)}[/]")
         out.print()
-    out.print(f"[bold]{_escape(written.answer)}[/]\n")
+    out.print(f"[bold]{escape(written.answer)}[/]\n")
 
 
 def explanation(known: Any, json: bool) -> None:
@@ -212,11 +215,12 @@ def explanation(known: Any, json: bool) -> None:
                  "stale": known.stale, "result": record.result})  # fmt: skip
         return
     out.print(
-        f"[bold]{record.run_id}[/]  {record.status}" + (f": {record.cause}" if record.cause else ""), soft_wrap=True
+        f"[bold]{record.run_id}[/]  {record.status}" + (f": {escape(record.cause)}" if record.cause else ""),
+        soft_wrap=True,
     )
     table = _table("what makes its id", "value")
     for name, value in known.canonical.items():
-        table.add_row(name, str(value))
+        table.add_row(escape(name), escape(str(value)))
     out.print(table)
     for attempt in known.attempts:
         result = attempt.result() or {}
@@ -231,7 +235,7 @@ def explanation(known: Any, json: bool) -> None:
              f"{record.result['threads']} thread(s)")  # fmt: skip
         line("with " + ", ".join(f"{name} {version}" for name, version in made_by["packages"].items()))
     for reason in known.stale:
-        out.print(f"[yellow]stale: {_escape(reason)}[/]", soft_wrap=True)
+        out.print(f"[yellow]stale: {escape(reason)}[/]", soft_wrap=True)
     if record.done and not known.stale:
         line("fresh: code and packages are the same now")
     elif known.stale:
@@ -251,7 +255,7 @@ def training(project: Project, record: RunRecord, ended: Outcome, json: bool) ->
         out.print(table)
     line(f"{record.run_id}: {record.status}  ({project.workspace.run(record.run_id).path})")
     if ended.mirror:
-        err.print(f"[yellow]{ended.mirror}[/]", soft_wrap=True)
+        err.print(f"[yellow]{escape(ended.mirror)}[/]", soft_wrap=True)
 
 
 def links(base: str, found: dict[str, str]) -> None:
@@ -303,7 +307,7 @@ def findings(found: list[Any], json: bool) -> None:
         return
     for finding in found:
         mark = "[green]ok[/]" if finding.good else "[red]!![/]"
-        out.print(f"{mark}  [bold]{finding.topic:9}[/] {_escape(finding.text)}", soft_wrap=True)
+        out.print(f"{mark}  [bold]{finding.topic:9}[/] {escape(finding.text)}", soft_wrap=True)
 
 
 def _failures(rows: Iterable[tuple[str, int, str, Any]]) -> None:
@@ -313,8 +317,17 @@ def _failures(rows: Iterable[tuple[str, int, str, Any]]) -> None:
         by_cause.setdefault(cause, []).append((label, seed, place))
     for cause, ones in by_cause.items():
         label, seed, place = ones[0]
-        out.print(f"[red]{len(ones)} failed:[/] {_escape(cause)}", soft_wrap=True)
+        out.print(f"[red]{len(ones)} failed:[/] {escape(cause)}", soft_wrap=True)
         line(f"    e.g. {label}, seed {seed}: {place}")
+
+
+def _stale(state: Plan) -> None:
+    """Say how many runs are stale, and why the first of them is."""
+    if state.stale:
+        run_id, reasons = next(iter(state.stale.items()))
+        line(
+            f"{len(state.stale)} runs are stale (`slws run STUDY --refresh` reruns them), e.g. {run_id}: {'; '.join(reasons)}"
+        )
 
 
 def _plan_json(state: Plan) -> dict[str, Any]:
@@ -326,6 +339,7 @@ def _plan_json(state: Plan) -> dict[str, Any]:
     runs = [
         {"run_id": run.run_id, "arm": run.arm.id, "seed": run.seed, "status": run.record.status, "cause": run.record.cause,
          "attempt": run.record.attempt, "attempts": run.record.attempts, "differs": run.record.differs,
+         "stale": state.stale.get(run.run_id, []),
          "value": run.record.value(metric)}
         for run in state.runs
     ]  # fmt: skip
@@ -339,7 +353,7 @@ def _report_paths(project: Project) -> None:
 
 
 def _ui_command(project: Project) -> str:
-    own = project.workspace.path != project.study.root.absolute() / ".slws"
+    own = project.workspace.path != here()[1].path
     return "slws ui" + (f" --workspace {_relative(project.workspace.path)}" if own else "")
 
 
@@ -353,15 +367,11 @@ def _role(arm: Any) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    text = _escape(cell.text)
+    text = escape(cell.text)
     colour = next((colour for word, colour in VERDICTS.items() if cell.text.startswith(word)), None)
     text = f"[{colour}]{text}[/]" if colour else text
     text = f"[dim]{text}[/]" if cell.faint else text
     return f"[bold]{text}[/]" if cell.bold else text
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", "\\[")
 
 
 def _table(*columns: str, title: str | None = None) -> Table:

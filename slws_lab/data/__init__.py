@@ -2,7 +2,7 @@
 
 from slws_lab.data.augment import Augment, normalize
 from slws_lab.data.dataset import DataSet, Split
-from slws_lab.data.resident import Resident, batches, epoch_order
+from slws_lab.data.resident import Resident, epoch_order
 from slws_lab.data.sources import DATASETS, load
 
 __all__ = [
@@ -11,7 +11,6 @@ __all__ = [
     "DataSet",
     "Resident",
     "Split",
-    "batches",
     "epoch_order",
     "load",
     "normalize",

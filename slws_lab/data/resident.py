@@ -39,15 +39,3 @@ class Resident:
 def epoch_order(n: int, generator: torch.Generator) -> Tensor:
     """Return a random order of n samples, (n,) int64 on the CPU, from a CPU generator."""
     return torch.randperm(n, generator=generator, device="cpu")
-
-
-def batches(order: Tensor, batch_size: int, drop_last: bool) -> list[Tensor]:
-    """Cut an order into batches of indices.
-
-    Args:
-        order: (n,) int64 positions in a split.
-        batch_size: Samples in a batch, at least 1.
-        drop_last: Leave out a last batch that is not full; with n below `batch_size` none is left.
-    """
-    parts = list(order.split(batch_size))
-    return parts[: len(order) // batch_size] if drop_last else parts

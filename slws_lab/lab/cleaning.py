@@ -33,7 +33,7 @@ def waste(workspace: Workspace, *, weights: bool, superseded: bool) -> list[Wast
         for attempt in folder.attempts():
             if is_held(attempt.claim):
                 continue
-            if superseded and attempt != chosen:
+            if superseded and attempt != chosen and attempt.status is not None:
                 found.append(_waste(attempt.path, "attempt that no table uses"))
             elif attempt.status is not None:
                 names = ("*",) if weights else ("resume.pt", "*.tmp")

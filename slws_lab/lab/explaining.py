@@ -47,5 +47,5 @@ def why(workspace: Workspace, name: str) -> Explanation:
     known = record(folder)
     return Explanation(
         folder.spec(), folder.canonical(), known, tuple(folder.attempts()),
-        tuple(staleness(known.result) if known.done else ()),
+        tuple(staleness(known.result)) if known.done else (),
     )  # fmt: skip

@@ -7,13 +7,21 @@ from typing import Any
 from slws_lab.tracking import provenance
 
 
-def staleness(result: dict[str, Any]) -> list[str]:
-    """Return why a result is stale, one sentence each; empty if it is fresh."""
+def staleness(result: dict[str, Any], data_fingerprint: str | None = None) -> list[str]:
+    """Return why a result is stale, one sentence each; empty if it is fresh.
+
+    Args:
+        result: The run's result.json.
+        data_fingerprint: The data set's present fingerprint; None leaves the data out.
+    """
     made_by = result.get("provenance", {})
     changed = provenance.changed_modules(made_by.get("modules", {}))
     reasons = [f"code changed since: {', '.join(changed)}"] if changed else []
     now = provenance.packages()
-    for name, then in made_by.get("packages", {}).items():
-        if now.get(name) != then:
-            reasons.append(f"{name} was {then}, is {now.get(name, 'not installed')}")
+    then = made_by.get("packages", {})
+    for name in sorted({*now, *then}) if then else ():
+        if now.get(name) != then.get(name):
+            reasons.append(f"{name} was {then.get(name, 'not installed')}, is {now.get(name, 'not installed')}")
+    if data_fingerprint not in (None, result.get("data_fingerprint")):
+        reasons.append(f"the data were {result.get('data_fingerprint')}, are {data_fingerprint}")
     return reasons

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from slws_lab.errors import UserError, nearest
 from slws_lab.lab import science
+from slws_lab.lab.freshness import staleness
 from slws_lab.lab.project import Project
-from slws_lab.spec import Arm
+from slws_lab.spec import Arm, level_text
 from slws_lab.tracking import FINAL, RunRecord
 
 
@@ -35,6 +37,16 @@ class Plan:
     project: Project
     runs: tuple[PlannedRun, ...]
     facts: dict[str, dict[str, Any]]
+
+    @cached_property
+    def stale(self) -> dict[str, list[str]]:
+        """Run id -> why it is stale, for runs made by other code, data or packages than there are now."""
+        reasons = {
+            run.run_id: staleness(run.record.result, self.facts[run.arm.id]["data_fingerprint"])
+            for run in self.runs
+            if not run.todo
+        }
+        return {run_id: why for run_id, why in reasons.items() if why}
 
     @property
     def todo(self) -> tuple[PlannedRun, ...]:
@@ -79,7 +91,10 @@ def _select(runs: list[PlannedRun], project: Project, only: Mapping[str, str]) -
 
 
 def _level(run: PlannedRun, name: str) -> str:
-    return str(run.seed if name == "seed" else run.arm.settings.get(name, ""))
+    """Return a level as labels write it; empty where the factor is off."""
+    if name == "seed":
+        return str(run.seed)
+    return level_text(run.arm.settings[name]) if name in run.arm.settings else ""
 
 
 def find_runs(project: Project, name: str) -> tuple[list[PlannedRun], bool]:

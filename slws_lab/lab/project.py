@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from slws_lab.errors import UserError
+from slws_lab.reports import published
 from slws_lab.spec import Design, Study, expand, find_root, find_study, load_study, study_of_recipe
 from slws_lab.tracking import RunRecord, Workspace, record
 
@@ -14,7 +16,14 @@ from slws_lab.tracking import RunRecord, Workspace, record
 def open_workspace(root: Path, given: Path | None = None) -> Workspace:
     """Return the workspace: the one given, else SLWS_WORKSPACE, else `.slws` in the root. It is not created."""
     named = given or (Path(os.environ["SLWS_WORKSPACE"]) if os.environ.get("SLWS_WORKSPACE") else None)
-    return Workspace((named or root / ".slws").absolute())
+    return Workspace(_folder(named or root / ".slws", "the workspace"))
+
+
+def _folder(path: Path, what: str) -> Path:
+    """Return an absolute path that is a folder, or may become one."""
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{what} is not a folder", where=str(path), todo="name a folder")
+    return path.absolute()
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,8 @@ class Project:
 
     @classmethod
     def of(cls, study: Study, workspace: Path | None = None, out: Path | None = None) -> Project:
-        project = cls(study, open_workspace(study.root, workspace), out or study.root / "reports")
+        project = cls(study, open_workspace(study.root, workspace), _folder(out or study.root / "reports", "--out"))
+        published(study.spec.report.references, study.source.where(("report", "references")))
         _ = project.design  # so that every mistake in the study is found before anything else happens
         return project
 

@@ -8,7 +8,7 @@ from slws_lab.errors import UserError
 from slws_lab.lab import science
 from slws_lab.lab.planning import PlannedRun, find_runs
 from slws_lab.lab.project import Project
-from slws_lab.lab.running import Outcome, Watch, execute, make_launcher
+from slws_lab.lab.running import Outcome, Watch, execute, make_launcher, prepare
 from slws_lab.spec import Resources
 from slws_lab.tracking import FINAL, Attempt, Difference, differences
 
@@ -50,13 +50,8 @@ def rerun(project: Project, name: str, *, launcher: str, replace: bool, watch: W
     launching.slots(resources)
     folders = [project.workspace.run(run.run_id) for run in runs]
     before = [_counting(folder.chosen()) for folder in folders]
-    for folder, run in zip(folders, runs, strict=True):
-        folder.create(run.arm.run(run.seed))
-    after = [folder.open_attempt() for folder in folders]
+    after = [prepare(project, run, replace=replace) for run in runs]
     outcome = execute(project, launching, runs, after, watch, resources)
-    for folder, attempt in zip(folders, after, strict=True):
-        if replace and attempt.status in FINAL:
-            folder.choose(attempt)
     return outcome, [
         Rerun(run, old, new, tuple(differences(old, new)) if old and new.status in FINAL else ())
         for run, old, new in zip(runs, before, after, strict=True)
@@ -68,12 +63,14 @@ def _counting(attempt: Attempt | None) -> Attempt | None:
 
 
 def _recorded(project: Project, runs: list[PlannedRun]) -> Resources:
-    """Return the study's resources with the threads and the kind of device that the runs were made with."""
+    """Return the study's resources with the threads, the kind of device and the scan that the runs were made with."""
     resources = project.study.spec.resources
     results = [run.record.result for run in runs if run.record.done]
-    made = {(int(result["threads"]), result["device"] == "cpu") for result in results}
+    made = {
+        (int(result["threads"]), result["device"] == "cpu", result.get("scan_backend") or "auto") for result in results
+    }
     if len(made) > 1:
-        raise UserError("these runs were made with different threads or devices", todo="rerun them one by one")
-    for threads, on_cpu in made:
-        resources = resources.model_copy(update={"threads": threads, "gpus": 0 if on_cpu else 1})
+        raise UserError("these runs were made with different threads, devices or scans", todo="rerun them one by one")
+    for threads, on_cpu, scan in made:
+        resources = resources.model_copy(update={"threads": threads, "gpus": 0 if on_cpu else 1, "scan": scan})
     return resources

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from slws_lab.errors import UserError, nearest
-from slws_lab.lab.freshness import staleness
 from slws_lab.lab.planning import PlannedRun, plan
 from slws_lab.lab.project import Project
 from slws_lab.lab.shipping import Shipping
 from slws_lab.launch import LAUNCHERS, InProcess, Job, Launcher, Local, Work
 from slws_lab.spec import Resources
-from slws_lab.tracking import FINAL, Attempt, is_held, journal
+from slws_lab.tracking import Attempt, is_held, journal
 
 POLL_S = 0.2
 STOP_S = 60.0
@@ -28,13 +27,11 @@ class Options:
         launcher: Name of the launcher.
         only: Factor (or `seed`) to level: runs no others.
         refresh: Rerun what changed code, data or packages made stale.
-        resources: None takes the study's own.
     """
 
     launcher: str = "local"
     only: Mapping[str, str] = field(default_factory=dict)
     refresh: bool = False
-    resources: Resources | None = None
 
 
 @dataclass(frozen=True)
@@ -83,17 +80,13 @@ def run(project: Project, options: Options, watch: Watch) -> Outcome:
         LaunchError: No job can be started here.
     """
     launcher = make_launcher(options.launcher)
-    runs = plan(project, options.only).runs
-    resources = options.resources or project.study.spec.resources
+    state = plan(project, options.only)
+    resources = project.study.spec.resources
     launcher.slots(resources)
-    stale = {run.run_id for run in runs if options.refresh and not run.todo and staleness(run.record.result)}
-    todo = [run for run in runs if run.todo or run.run_id in stale]
-    attempts = [_prepare(project, run) for run in todo]
-    outcome = execute(project, launcher, todo, attempts, watch, resources)
-    for run_, attempt in zip(todo, attempts, strict=True):
-        if run_.run_id in stale and attempt.status in FINAL:
-            project.workspace.run(run_.run_id).choose(attempt)
-    return outcome
+    stale = state.stale if options.refresh else {}
+    todo = [run for run in state.runs if run.todo or run.run_id in stale]
+    attempts = [prepare(project, run, replace=run.run_id in stale) for run in todo]
+    return execute(project, launcher, todo, attempts, watch, resources)
 
 
 def make_launcher(name: str) -> Launcher:
@@ -140,10 +133,17 @@ def execute(
     return Outcome(len(attempts), failed, interrupted, time.monotonic() - started, mirror)
 
 
-def _prepare(project: Project, run: PlannedRun) -> Attempt:
+def prepare(project: Project, run: PlannedRun, *, replace: bool) -> Attempt:
+    """Make the folder of the attempt that comes next by the run's record; another process that read the same makes the same.
+
+    With `replace` the tables use this attempt as soon as it has a result, also if this process does not live to see it.
+    """
     folder = project.workspace.run(run.run_id)
     folder.create(run.arm.run(run.seed))
-    return folder.open_attempt()
+    attempt = folder.attempt(run.record.next_attempt)
+    if replace:
+        folder.choose(attempt)
+    return attempt
 
 
 def _work_off(launcher: Launcher, work: Work, runs: list[PlannedRun], attempts: list[Attempt], watch: Watch) -> None:

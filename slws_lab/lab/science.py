@@ -42,12 +42,14 @@ def check(project: Project) -> dict[str, dict[str, Any]]:
         UserError: A model, data set or argument that does not exist, with its place in the study or the recipe.
     """
     arms = {canonical(arm.recipe): arm for arm in project.design.arms}
-    state = repr((sorted(provenance.packages().items()), provenance.numeric_files_digest()))
+    scan = project.study.spec.resources.scan
+    state = repr((sorted(provenance.packages().items()), provenance.numeric_files_digest(), scan))
     path = project.workspace.cache / f"check-{hashlib.sha256(state.encode()).hexdigest()[:12]}.json"
     known: dict[str, dict[str, Any]] = read_json(path) or {}
     new = {text: arm for text, arm in arms.items() if text not in known}
     if new:
-        answers = ask("training", [arm.recipe.model_dump(mode="json") for arm in new.values()])
+        recipes = [arm.recipe.model_dump(mode="json") for arm in new.values()]
+        answers = ask("training", {"recipes": recipes, "scan": scan})
         for arm, answer in zip(new.values(), answers, strict=True):
             if "error" in answer:
                 error = answer["error"]

@@ -7,11 +7,12 @@ import threading
 import time
 from pathlib import Path
 
-from slws_lab.errors import UserError
 from slws_lab.lab.project import Project
 from slws_lab.tracking.mirror import Mirror, MirrorAway, MirrorBusy, Shipped
 
 EVERY_S = 5.0
+PATIENCE_S = 30.0
+PATIENCE_STEP_S = 0.5
 
 
 class Shipping:
@@ -31,7 +32,7 @@ class Shipping:
         self._ended.set()
         if self._thread.ident is not None:
             self._thread.join()
-        return attempt(self._project)
+        return attempt(self._project, patience_s=PATIENCE_S)
 
     def _now_and_then(self) -> None:
         """Ship, then rest at least ten times as long as that took, so that it takes little from the runs."""
@@ -42,25 +43,38 @@ class Shipping:
             rest = 10 * (time.monotonic() - started)
 
 
-def attempt(project: Project) -> str:
-    """Ship if the store can be reached; return what the user must know if not, else an empty string."""
-    try:
-        ship(project)
-    except MirrorAway as error:
-        return f"MLflow could not be reached ({error}); nothing is lost: `slws sync` sends it later"
-    except MirrorBusy:
-        return "another slws process ships this workspace's runs to MLflow"
-    return ""
+def attempt(project: Project, patience_s: float = 0.0) -> str:
+    """Ship if the store can be reached; return what the user must know if not, else an empty string.
+
+    Args:
+        project: The study.
+        patience_s: How long to wait for another process that ships at this moment.
+    """
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            ship(project)
+            return ""
+        except MirrorAway as error:
+            return f"MLflow could not be reached ({error}); nothing is lost: `slws sync` sends it later"
+        except MirrorBusy:
+            if time.monotonic() >= until:
+                return "another slws process ships to MLflow just now; `slws sync` sends what is missing"
+            time.sleep(PATIENCE_STEP_S)
 
 
-def ship(project: Project) -> Shipped:
+def ship(project: Project, *, fresh: bool = False) -> Shipped:
     """Bring MLflow up to date with a study's run folders, and with its report if there is one.
+
+    Args:
+        project: The study.
+        fresh: Replace the workspace's own SQLite store by an empty one first.
 
     Raises:
         MirrorAway: The store cannot be reached.
         MirrorBusy: Another process ships this workspace.
     """
-    with Mirror.open(project.workspace, None) as mirror:
+    with Mirror.open(project.workspace, None, fresh=fresh) as mirror:
         shipped = mirror.ship(project.study, project.design)
         if project.report_folder.is_dir():
             mirror.attach_report(project.study, project.report_folder)
@@ -80,11 +94,7 @@ def studies_with_runs(root: Path, workspace: Path | None) -> list[Project]:
     """Return the studies under studies/ that have run folders in the workspace.
 
     Raises:
-        UserError: There is none.
+        UserError: A study under studies/ cannot be loaded.
     """
     projects = [Project.open(str(path), workspace) for path in sorted((root / "studies").glob("*.yaml"))]
-    found = [p for p in projects if any(p.workspace.run(i).path.is_dir() for i in p.design.run_ids.values())]
-    if not found:
-        raise UserError("no study under studies/ has runs in this workspace", where=str(root / "studies"),
-                        todo="name the study: slws sync STUDY")  # fmt: skip
-    return found
+    return [p for p in projects if any(p.workspace.run(i).path.is_dir() for i in p.design.run_ids.values())]

@@ -59,7 +59,7 @@ class LocalJob:
         if code == 0 or self._cancelled:
             self._clean_up()
             return False
-        self._idle_deaths = 0 if self._started() > self._started_before else self._idle_deaths + 1
+        self._idle_deaths = 0 if self._started_any() else self._idle_deaths + 1
         if self._idle_deaths >= MAX_IDLE_DEATHS:
             tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-LOG_TAIL:])
             raise LaunchError(
@@ -81,7 +81,6 @@ class LocalJob:
         self._clean_up()
 
     def _launch(self) -> None:
-        self._started_before = self._started()
         self._file.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as output:
             self._process: subprocess.Popen[bytes] = subprocess.Popen(
@@ -89,8 +88,8 @@ class LocalJob:
                 stdin=subprocess.PIPE, stdout=output, stderr=output, env=self._env, start_new_session=True,
             )  # fmt: skip
 
-    def _started(self) -> int:
-        return sum(starts(attempt) for attempt in self._attempts)
+    def _started_any(self) -> bool:
+        return any(starts(attempt, self._process.pid) for attempt in self._attempts)
 
     def _clean_up(self) -> None:
         stdin: IO[Any] | None = self._process.stdin
@@ -118,6 +117,5 @@ def _environment(resources: Resources, device: str | None) -> dict[str, str]:
     return {
         **os.environ,
         "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads,
-        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         "CUDA_VISIBLE_DEVICES": "" if device is None else device,
     }  # fmt: skip

@@ -58,11 +58,16 @@ def _grid(x: _Expansion, block: GridBlock) -> Iterator[Settings]:
 
 def _one_at_a_time(x: _Expansion, block: OneAtATimeBlock) -> Iterator[Settings]:
     for name in block.one_at_a_time:
+        x.must_be_on(name, x.baseline, "the baseline", "one_at_a_time")
         yield from (x.settle({name: level}) for level in x.levels(name))
 
 
 def _list(x: _Expansion, block: ListBlock) -> Iterator[Settings]:
-    yield from (x.settle(changes) for changes in block.list)
+    for changes in block.list:
+        settings = x.settle(changes)
+        for name in changes:
+            x.must_be_on(name, settings, "that arm", "list")
+        yield settings
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,14 @@ class _Expansion:
                 settled[name] = changes.get(name, self.spec.baseline.get(name, factor.levels[0]))
         in_order = {name: settled[name] for name in self.spec.factors if name in settled}
         return in_order | {name: level for name, level in changes.items() if name not in self.spec.factors}
+
+    def must_be_on(self, name: str, settings: Settings, where: str, block: str) -> None:
+        """Refuse to vary a factor where it is off by its `when`: it would silently change nothing."""
+        if name not in settings:
+            needed = self.spec.factors[name].when
+            raise UserError(f"`{block}` varies '{name}', which is off by its `when` in {where}",
+                            where=self.study.source.where(("factors", name, "when")), allowed=f"where {needed}",
+                            todo="choose another `baseline:`, or give the levels that it needs too")  # fmt: skip
 
     def _add(self, settings: Settings, block: int, reference: str) -> None:
         recipe = check_recipe(self.study, settings)

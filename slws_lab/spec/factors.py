@@ -54,7 +54,9 @@ def labels(settings: list[Settings]) -> list[str]:
     varying = [name for name in names if len({repr(one.get(name)) for one in settings}) > 1]
     short = {name: _short(name) for name in varying}
     clear = {name: s if list(short.values()).count(s) == 1 else name for name, s in short.items()}
-    found = [", ".join(f"{clear[n]}={_text(one[n])}" for n in varying if n in one) or "baseline" for one in settings]
+    found = [
+        ", ".join(f"{clear[n]}={level_text(one[n])}" for n in varying if n in one) or "baseline" for one in settings
+    ]
     return [text if found.count(text) == 1 else f"{text} #{i}" for i, text in enumerate(found)]
 
 
@@ -66,6 +68,8 @@ def locate(error: ValidationError, study: Study, settings: Settings) -> UserErro
 
 def where_set(study: Study, field: str, settings: Settings) -> str:
     """Say where a field of an arm's recipe got its value: a level, `set`, or the recipe's own file."""
+    if field.startswith("resources."):
+        return study.source.where(tuple(field.split(".")))
     place = _origin(study, field, settings)
     return study.recipe.where(tuple(field.split("."))) if place is None else study.source.where(place)
 
@@ -140,9 +144,10 @@ def _short(name: str) -> str:
     return parents[-1] if leaf == "name" and parents else leaf
 
 
-def _text(level: Level) -> str:
+def level_text(level: Level) -> str:
+    """Return a level as labels and the command line write it."""
     if isinstance(level, list):
-        return "[" + " ".join(map(_text, level)) + "]"
+        return "[" + " ".join(map(level_text, level)) + "]"
     if isinstance(level, bool) or level is None:
         return {True: "on", False: "off", None: "null"}[level]
     return str(level)

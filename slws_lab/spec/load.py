@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,11 +37,11 @@ def find_study(name: str) -> Path:
         UserError: There is no such file.
     """
     given = Path(name)
-    if given.suffix in (".yaml", ".yml") or given.is_file():
+    if given.suffix in (".yaml", ".yml") or "/" in name:
         return given
     folder = find_root(Path.cwd()) / "studies"
     found = folder / f"{name}.yaml"
-    if found.resolve().parent == folder.resolve() and found.is_file():
+    if re.fullmatch(r"[\w.-]{1,100}", name) and found.is_file():
         return found
     names = sorted(p.stem for p in folder.glob("*.yaml"))
     todo = nearest(name, names) or "give the path of a study file"
@@ -84,8 +85,9 @@ def study_of_recipe(path: Path, seed: int) -> Study:
     """
     recipe = read(path)
     validate(Recipe, recipe)
+    name = "train-" + re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem)[:60]
     spec = StudySpec.model_validate({
-        "name": path.stem, "question": f"One training of {path.name}", "recipe": path.name,
+        "name": name, "question": f"One training of {path.name}", "recipe": path.name,
         "designs": [{"list": [{}]}], "seeds": [seed],
     })  # fmt: skip
     return Study(spec, find_root(path.resolve().parent), recipe, recipe)

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 Schedule = Literal["none", "linear", "constant", "constant_skip_first", "reverse", "cosine", "step", "last_k", "custom"]
+
+RATELESS = ("none", "custom")  # schedules for which a largest rate means nothing
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
 Rate = Annotated[float, Field(ge=0, le=1)]
@@ -68,13 +78,11 @@ class ShuffleSpec(Spec):
     k: int | None = Field(None, ge=1, description="How many of the last layers are shuffled, for last_k only.")
     rates: tuple[Rate, ...] | None = Field(None, strict=False, description="One rate a layer, for custom only.")
 
-    @model_validator(mode="before")
+    @field_validator("max_rate")
     @classmethod
-    def _drop_the_meaningless_rate(cls, value: Any) -> Any:
+    def _drop_the_meaningless_rate(cls, rate: float, info: ValidationInfo) -> float:
         """Without a schedule a largest rate changes nothing, so it must not change the identity either."""
-        if isinstance(value, dict) and value.get("schedule", "none") in ("none", "custom") and "max_rate" in value:
-            return {k: v for k, v in value.items() if k != "max_rate"}
-        return value
+        return 0.0 if info.data.get("schedule") in RATELESS else rate
 
     @model_validator(mode="after")
     def _own_parameters_only(self) -> ShuffleSpec:
@@ -84,6 +92,8 @@ class ShuffleSpec(Spec):
                 raise ValueError(f"`{name}` belongs to schedule {schedule}, not to {self.schedule}")
             if not given and self.schedule == schedule and name != "steps":
                 raise ValueError(f"schedule {schedule} needs `{name}`")
+        if self.schedule not in RATELESS and "max_rate" not in self.model_fields_set:
+            raise ValueError(f"schedule {self.schedule} needs `max_rate`")
         return self
 
 
@@ -143,4 +153,5 @@ class Resources(Spec):
     threads: int = Field(
         1, ge=1, le=1024, description="Intra-op threads of a run on the CPU; recorded, since sums differ."
     )
+    scan: Name = Field("auto", description="Selective-scan back-end; auto takes the fastest that works. Recorded.")
     minutes: float | None = Field(None, gt=0, description="Time a run is expected to need at most; for schedulers.")

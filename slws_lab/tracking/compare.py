@@ -9,6 +9,9 @@ from slws_lab.tracking import journal
 from slws_lab.tracking.folder import Attempt
 from slws_lab.tracking.measurements import MEASUREMENTS
 
+# What a result holds beside the curves that two executions must agree in; none of it is a measurement.
+NUMBERS = ("status", "epochs", "params", "shuffle_rates", "data_fingerprint", "scan_backend", "threads")
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -30,16 +33,7 @@ def differences(first: Attempt, second: Attempt) -> list[Difference]:
     names = sorted({*curves[0], *curves[1]} - set(MEASUREMENTS))
     found = [d for name in names if (d := _of_curve(name, curves[0].get(name, {}), curves[1].get(name, {})))]
     results = [attempt.result() or {} for attempt in (first, second)]
-    for name in (
-        "status",
-        "epochs",
-        "params",
-        "shuffle_rates",
-        "data_fingerprint",
-        "scan_backend",
-        "threads",
-        "device",
-    ):
+    for name in NUMBERS:
         a, b = (result.get(name) for result in results)
         found += [Difference(name, None, a, b)] if a != b else []
     return found + _of_weights(first, second)

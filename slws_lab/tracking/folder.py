@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -56,6 +57,11 @@ class Attempt:
         found: dict[str, Any] | None = read_json(self.path / "result.json")
         return found
 
+    def start_over(self) -> None:
+        """Forget what was done so far: an attempt is made by one code on one kind of device, or begun again."""
+        self.journal.unlink(missing_ok=True)
+        shutil.rmtree(self.checkpoint, ignore_errors=True)
+
     def finish(self, result: dict[str, Any]) -> None:
         """Write the result, the last thing that an attempt writes."""
         write_json(self.path / "result.json", result)
@@ -97,17 +103,22 @@ class RunFolder:
         found = [Attempt(p) for p in self.path.glob("attempt-*") if re.fullmatch(r"attempt-\d+", p.name)]
         return sorted(found, key=lambda attempt: attempt.number)
 
-    def new_attempt(self) -> Attempt:
-        """Create the next attempt."""
-        number = max((attempt.number for attempt in self.attempts()), default=0) + 1
+    def next_attempt(self) -> int:
+        """Return the number of the attempt to work on: the last one if it has not ended, else the one after it."""
+        attempts = self.attempts()
+        if not attempts:
+            return 1
+        return attempts[-1].number + (attempts[-1].status is not None)
+
+    def attempt(self, number: int) -> Attempt:
+        """Return an attempt by its number, its folder made if it is not there; two processes may ask for the same one."""
         attempt = Attempt(self.path / f"attempt-{number}")
-        attempt.path.mkdir(parents=True)
+        attempt.path.mkdir(parents=True, exist_ok=True)
         return attempt
 
-    def open_attempt(self) -> Attempt:
-        """Return the attempt to work on: the last one if it has not ended, else a new one."""
-        attempts = self.attempts()
-        return attempts[-1] if attempts and attempts[-1].status is None else self.new_attempt()
+    def new_attempt(self) -> Attempt:
+        """Create the next attempt."""
+        return self.attempt(max((attempt.number for attempt in self.attempts()), default=0) + 1)
 
     def choose(self, attempt: Attempt) -> None:
         """Make the tables use an attempt instead of the first that ended."""

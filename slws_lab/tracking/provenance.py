@@ -22,7 +22,9 @@ NOT_CODE = (":(exclude)reports", ":(exclude).slws")
 
 @cache
 def gather(root: Path) -> dict[str, Any]:
-    """Return the provenance of runs that this process executes; call it after the numeric modules are imported.
+    """Return the provenance of all runs that this process executes, as it is at the first call: call it before the first run.
+
+    What is on disk later is not what this process has imported.
 
     Args:
         root: The project's folder, whose git state is recorded.
@@ -50,6 +52,12 @@ def numeric_files_digest() -> str:
     folders = [home.joinpath(*name.split(".")[1:]) for name in NUMERIC]
     files = sorted(path for folder in folders for path in folder.rglob("*.py"))
     return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files)).hexdigest()[:12]
+
+
+def made_by(provenance: dict[str, Any], device: str) -> str:
+    """Return in one word what decides a run's bits beside the run itself: code, packages, and the kind of device."""
+    versions = hashlib.sha256(repr(sorted(provenance["packages"].items())).encode()).hexdigest()[:12]
+    return f"{provenance['code']}/{versions}/{device}"
 
 
 def code_digest(modules: dict[str, str]) -> str:
@@ -81,22 +89,14 @@ def packages() -> dict[str, str]:
 
 
 def git_state(root: Path) -> dict[str, Any]:
-    """Return commit, whether the tree differs from it (reports/ and .slws/ aside), and a digest of the difference."""
+    """Return commit, whether the tree differs from it (reports/ and .slws/ aside), files that git does not know, and the difference."""
     commit = _git(root, "rev-parse", "HEAD")
     if commit is None:
-        return {"commit": None, "dirty": None, "diff": None}
+        return {"commit": None, "dirty": None, "untracked": [], "diff": ""}
     status = _git(root, "status", "--porcelain", "--", ".", *NOT_CODE) or ""
-    diff = _git(root, "diff", "HEAD", "--", ".", *NOT_CODE) or ""
-    return {
-        "commit": commit,
-        "dirty": bool(status),
-        "diff": hashlib.sha256(diff.encode()).hexdigest()[:12] if diff else None,
-    }
-
-
-def git_diff(root: Path) -> str:
-    """Return the difference of the tree to its commit, to be kept beside a run; empty where there is none."""
-    return _git(root, "diff", "HEAD", "--", ".", *NOT_CODE) or ""
+    untracked = [line[3:] for line in status.splitlines() if line.startswith("??")]
+    diff = _git(root, "diff", "--binary", "HEAD", "--", ".", *NOT_CODE) or ""
+    return {"commit": commit.strip(), "dirty": bool(status), "untracked": untracked, "diff": diff}
 
 
 def machine() -> dict[str, Any]:
@@ -125,4 +125,4 @@ def _git(root: Path, *arguments: str) -> str | None:
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return None  # no git, or no repository: the record says so by its absence
-    return done.stdout.strip()
+    return done.stdout

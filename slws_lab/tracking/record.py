@@ -21,6 +21,7 @@ class RunRecord:
         status: finished, diverged, failed, running, or pending.
         attempt: Number of the attempt that counts; 0 while there is none.
         attempts: How many attempts there are.
+        next_attempt: Number of the attempt that a further execution works on.
         differs: Whether another attempt ended with other numbers.
         cause: Why it failed or diverged; empty otherwise.
         curves: Metric name -> step -> value, from the journal.
@@ -31,6 +32,7 @@ class RunRecord:
     status: str
     attempt: int
     attempts: int
+    next_attempt: int = 1
     differs: bool = False
     cause: str = ""
     curves: dict[str, dict[int, float]] = field(default_factory=dict, repr=False)
@@ -64,7 +66,15 @@ def record(folder: RunFolder) -> RunRecord:
     others = [other for other in attempts if other != attempt and other.status in FINAL]
     differs = status in FINAL and any(differences(attempt, other) for other in others)
     return RunRecord(
-        folder.run_id, status, attempt.number, len(attempts), differs, result.get("cause", ""), curves, result
+        folder.run_id,
+        status,
+        attempt.number,
+        len(attempts),
+        folder.next_attempt(),
+        differs,
+        result.get("cause", ""),
+        curves,
+        result,
     )
 
 

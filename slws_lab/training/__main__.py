@@ -11,4 +11,5 @@ import sys
 from slws_lab.spec import Recipe
 from slws_lab.training.check import check
 
-json.dump(check([Recipe.model_validate(raw) for raw in json.load(sys.stdin)]), sys.stdout)
+question = json.load(sys.stdin)
+json.dump(check([Recipe.model_validate(raw) for raw in question["recipes"]], question["scan"]), sys.stdout)

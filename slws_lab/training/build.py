@@ -13,7 +13,7 @@ from timm.scheduler.cosine_lr import CosineLRScheduler
 from torch import nn
 
 import slws_lab.models
-from slws_lab import data, shuffle
+from slws_lab import data, scan, shuffle
 from slws_lab.errors import UserError, nearest
 from slws_lab.spec import Recipe, ShuffleSpec, TrainSpec
 
@@ -46,7 +46,19 @@ def build_data(recipe: Recipe) -> data.DataSet:
     return data.load(name, recipe.data.val_fraction)
 
 
-def build_model(recipe: Recipe, shape: Shape) -> nn.Module:
+def resolve_scan(name: str, device: torch.device | None) -> str:
+    """Return the name of the selective-scan back-end that `name` (it may be `auto`) means on a device.
+
+    Raises:
+        UserError: No such back-end, or it does not work on this device.
+    """
+    try:
+        return scan.resolve(name, device).name
+    except UserError as error:
+        raise error.at("resources.scan") from None
+
+
+def build_model(recipe: Recipe, shape: Shape, scan_backend: str) -> nn.Module:
     """Create the recipe's model by timm's registry; what the recipe says in `model.args` wins over the data's shape.
 
     Raises:
@@ -63,12 +75,16 @@ def build_model(recipe: Recipe, shape: Shape) -> nn.Module:
         "drop_path_rate": recipe.model.drop_path,
     }
     if name in slws_lab.models.NAMES:
-        arguments |= {"img_size": shape.size}
+        arguments |= {"img_size": shape.size, "scan": scan_backend}
+    if "scan" in recipe.model.args:
+        raise UserError(
+            "the scan back-end is no part of a model", where="model.args", todo="set `resources: {scan: NAME}`"
+        )
     try:
         return timm.create_model(name, **{**arguments, **recipe.model.args})
     except UserError as error:
         raise error.at("model.args") from None
-    except (TypeError, ValueError, AssertionError) as error:
+    except Exception as error:  # whatever a factory does with arguments that make no sense
         raise UserError(f"model '{name}' cannot be built: {error}", where="model.args") from error
 
 

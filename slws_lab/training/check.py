@@ -5,33 +5,70 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 
 from slws_lab.errors import UserError
 from slws_lab.spec import Recipe
 from slws_lab.training import build
 
 
-def check(recipes: list[Recipe]) -> list[dict[str, Any]]:
+def check(recipes: list[Recipe], scan: str = "auto") -> list[dict[str, Any]]:
     """Return an answer a recipe: `{"params", "data_fingerprint"}`, or `{"error": {...}}` with the parts of a `UserError`.
 
-    The model is built on the meta device, so no memory is used and nothing is computed.
+    Each distinct model is built and called on the meta device, so no memory is used and nothing is computed.
+
+    Args:
+        recipes: The distinct settings of a study.
+        scan: Name of the selective-scan back-end.
     """
-    shapes: dict[str, tuple[build.Shape, str]] = {}
-    return [_answer(recipe, shapes) for recipe in recipes]
+    checker = _Checker(scan)
+    return [checker.answer(recipe) for recipe in recipes]
 
 
-def _answer(recipe: Recipe, shapes: dict[str, tuple[build.Shape, str]]) -> dict[str, Any]:
-    try:
+class _Checker:
+    """One check at work; a data set is loaded and a model built once."""
+
+    def __init__(self, scan: str) -> None:
+        self.scan = scan
+        self.data: dict[str, tuple[build.Shape, str]] = {}
+        self.models: dict[str, nn.Module] = {}
+
+    def answer(self, recipe: Recipe) -> dict[str, Any]:
+        try:
+            build.resolve_scan(self.scan, None)
+            shape, fingerprint = self._data(recipe)
+            model = self._model(recipe, shape)
+            if recipe.shuffle.schedule != "none":
+                build.layer_rates(recipe.shuffle, len(build.token_blocks(model)))
+        except UserError as error:
+            parts = {"given": error.given, "where": error.where, "allowed": error.allowed, "todo": error.todo}
+            return {"error": parts}
+        return {"params": sum(p.numel() for p in model.parameters()), "data_fingerprint": fingerprint}
+
+    def _data(self, recipe: Recipe) -> tuple[build.Shape, str]:
         key = f"{recipe.data.name}/{recipe.data.val_fraction}"
-        if key not in shapes:
+        if key not in self.data:
             dataset = build.build_data(recipe)
-            shapes[key] = build.Shape.of(dataset), dataset.fingerprint
-        shape, fingerprint = shapes[key]
-        with torch.device("meta"):
-            model = build.build_model(recipe, shape)
-        if recipe.shuffle.schedule != "none":
-            build.layer_rates(recipe.shuffle, len(build.token_blocks(model)))
-    except UserError as error:
-        parts = {"given": error.given, "where": error.where, "allowed": error.allowed, "todo": error.todo}
-        return {"error": parts}
-    return {"params": sum(p.numel() for p in model.parameters()), "data_fingerprint": fingerprint}
+            self.data[key] = build.Shape.of(dataset), dataset.fingerprint
+        return self.data[key]
+
+    def _model(self, recipe: Recipe, shape: build.Shape) -> nn.Module:
+        key = f"{recipe.model!r}/{shape}"
+        if key not in self.models:
+            with torch.device("meta"):
+                model = build.build_model(recipe, shape, "reference")
+                _call(model, shape)
+            self.models[key] = model
+        return self.models[key]
+
+
+@torch.no_grad()
+def _call(model: nn.Module, shape: build.Shape) -> None:
+    """Call a model on images of the data's shape, so that one which does not take them is found before it is trained."""
+    try:
+        logits = model(torch.empty(2, shape.channels, shape.size, shape.size))
+    except Exception as error:  # whatever a model does with images that it cannot take
+        first = str(error).strip().split("\n", 1)[0]
+        raise UserError(f"the model does not take images of {shape.size} px: {first}", where="model.args") from error
+    if logits.shape[1] < shape.classes:
+        raise UserError(f"the model has {logits.shape[1]} outputs for {shape.classes} classes", where="model.args")

@@ -39,12 +39,14 @@ class Surroundings:
         device: Where it computes.
         report: Called after each epoch with the epoch's number (from 1) and its metrics.
         should_stop: Asked before each step.
+        scan: Name of the selective-scan back-end.
     """
 
     folder: Path
     device: torch.device
     report: Callable[[int, dict[str, float]], None]
     should_stop: Callable[[], bool] = lambda: False
+    scan: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,13 @@ class _Training:
 
     def __init__(self, run: RunSpec, around: Surroundings) -> None:
         set_deterministic()
+        if around.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(around.device)
         self.run, self.around, self.spec = run, around, run.train
         self.dataset = build.build_data(run)
         seed_globals(run.seed, "init")
-        self.model = build.build_model(run, build.Shape.of(self.dataset)).to(around.device)
+        scan = build.resolve_scan(around.scan, around.device)
+        self.model = build.build_model(run, build.Shape.of(self.dataset), scan).to(around.device)
         # The average is copied before the shuffle's hooks are there: it never trains, so it never shuffles.
         self.ema = ModelEmaV3(self.model, decay=self.spec.ema_decay) if self.spec.ema_decay else None
         self.draws = torch.Generator(device="cpu")
@@ -120,14 +125,15 @@ class _Training:
         for epoch in range(self.progress.step // per_epoch, self.spec.epochs):
             started = time.monotonic()
             metrics = self._train_epoch(epoch, per_epoch)
-            diverged = not math.isfinite(metrics["train/loss"])
-            if not diverged:
+            if math.isfinite(metrics["train/loss"]):
                 metrics |= self._evaluate()
+            diverged = not math.isfinite(metrics.get("val/loss", math.nan))
             self.progress.seconds += time.monotonic() - started
             self.around.report(epoch + 1, metrics)
             if diverged:
                 return self._result("diverged", epoch + 1, metrics)
-            self._save_sometimes()
+            if epoch + 1 < self.spec.epochs:  # after the last epoch the weights are kept, and nothing is left to resume
+                self._save_sometimes()
         return self._result("finished", self.spec.epochs, metrics)
 
     def _train_epoch(self, epoch: int, per_epoch: int) -> dict[str, float]:
@@ -192,7 +198,7 @@ class _Training:
         checkpoint.keep_weights(self.around.folder, self.model, self.ema.module if self.ema else None)
         return TrainResult(
             status=status,
-            cause="" if status == "finished" else f"the training loss became {metrics['train/loss']} in epoch {epochs}",
+            cause="" if status == "finished" else _cause(metrics, epochs),
             epochs=epochs,
             metrics={name: value for name, value in metrics.items() if math.isfinite(value)},
             params=sum(p.numel() for p in self.model.parameters() if p.requires_grad),
@@ -232,8 +238,13 @@ class _Training:
         self.progress = _Progress(state["step"], state["seconds"], state["loss_sum"].to(self.around.device))
 
 
+def _cause(metrics: dict[str, float], epoch: int) -> str:
+    name = "val/loss" if math.isfinite(metrics["train/loss"]) else "train/loss"
+    return f"{name} became {metrics[name]} in epoch {epoch}"
+
+
 def _peak_memory_mb(device: torch.device) -> float:
-    """Return the device's peak since the process began on a GPU, the process's largest resident size on a CPU."""
+    """Return the device's peak in this run on a GPU, the process's largest resident size so far on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -60,6 +60,17 @@ BROKEN_STUDIES: dict[str, tuple[str, str, list[str]]] = {
         "  - grid: [train.epochs, train.batch_size]\nseeds: 1000",
         ["1,000,000,000 runs", "at most 1,000,000"],
     ),
+    "unknown reference": ("seeds: 3", "seeds: 3\nreport: {references: [slvs]}", ["slvs", "did you mean 'slws'?", "(report.references"]),
+    "list that varies what is off": (
+        "designs:\n  - grid: [shuffle.schedule]",
+        "  shuffle.max_rate: {levels: [0.1], when: {shuffle.schedule: linear}}\ndesigns:\n  - list: [{shuffle.max_rate: 0.1}]",
+        ["is off by its `when`", "(factors.shuffle.max_rate.when)"],
+    ),
+    "one at a time of what is off": (
+        "designs:\n  - grid: [shuffle.schedule]",
+        "  shuffle.max_rate: {levels: [0.1], when: {shuffle.schedule: linear}}\ndesigns:\n  - one_at_a_time: [shuffle.max_rate]",
+        ["is off by its `when`"],
+    ),
     "search": ("seeds: 3", "seeds: 3\nsearch: {trials: 3}", ["(search)"]),
 }  # fmt: skip
 
@@ -72,6 +83,7 @@ BROKEN_RECIPES: dict[str, tuple[str, str, list[str]]] = {
     "parameter of another schedule": ("max_rate: 0.5", "max_rate: 0.5, k: 2", ["belongs to schedule last_k"]),
     "warm-up longer than the training": ("epochs: 2", "epochs: 2, warmup_epochs: 2", ["warmup_epochs (2) must be below epochs (2)"]),
     "model name that escapes": ("name: shufflemamba_micro", "name: ../../x", ["'../../x'", "(model.name)"]),
+    "schedule without a rate": ("schedule: linear, max_rate: 0.5", "schedule: linear", ["schedule linear needs `max_rate`"]),
     "a date": ("smoothing: 0.1", "smoothing: 2026-01-01", ["quote it"]),
     "a list at the top": (RECIPE, "- kind: train\n", ["mapping"]),
 }  # fmt: skip
@@ -121,7 +133,7 @@ def test_files_that_are_no_yaml(
     assert expected in refuse(slws, project, capsys, "run", project.study)
 
 
-@pytest.mark.parametrize("name", ["studies/tinny.yaml", "tinny", "../../../etc/passwd", "studies"])
+@pytest.mark.parametrize("name", ["studies/tinny.yaml", "tinny", "../../../etc/passwd", "studies", "x" * 300])
 def test_studies_that_are_not_there(name: str, project: Folder, slws: Slws, capsys: pytest.CaptureFixture[str]) -> None:
     refuse(slws, project, capsys, "run", name)
 
@@ -149,6 +161,9 @@ def test_names_that_only_the_science_tower_knows(
         (["--only", "shuffle.schedul=none"], "did you mean 'shuffle.schedule'?"),
         (["--only", "shuffle.schedule=lineal"], "did you mean 'linear'?"),
         (["--only", "seed"], "NAME=LEVEL"),
+        (["--only", "seed=0", "--only", "seed=1"], "given twice"),
+        (["--workspace", "pyproject.toml"], "not a folder"),
+        (["--out", "pyproject.toml"], "not a folder"),
         (["--launcher", "slrum"], "no launcher 'slrum'"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from slws_lab.data import Resident, Split, batches, epoch_order, load, normalize
+from slws_lab.data import Resident, Split, epoch_order, load, normalize
 
 
 @pytest.fixture
@@ -27,18 +27,6 @@ def test_a_batch_is_a_copy(split):
     resident = Resident(split, "cpu")
     resident.batch(torch.arange(10))[0].zero_()
     assert resident.batch(torch.arange(10))[0].any()
-
-
-def test_batches_cut_the_order_and_lose_only_the_rest():
-    order = torch.arange(10).flip(0)
-    assert [part.tolist() for part in batches(order, 4, drop_last=False)] == [
-        [9, 8, 7, 6],
-        [5, 4, 3, 2],
-        [1, 0],
-    ]
-    assert [part.tolist() for part in batches(order, 4, drop_last=True)] == [[9, 8, 7, 6], [5, 4, 3, 2]]
-    assert len(batches(order, 5, drop_last=True)) == len(batches(order, 5, drop_last=False)) == 2
-    assert batches(order, 11, drop_last=True) == []
 
 
 def test_an_epoch_visits_each_sample_once_in_an_order_from_the_generator():

@@ -36,10 +36,11 @@ def test_a_run_folder_holds_its_run(folder: RunFolder) -> None:
 
 
 def test_an_attempt_that_has_not_ended_is_gone_on_with(folder: RunFolder) -> None:
-    first = folder.open_attempt()
-    assert folder.open_attempt() == first
+    assert folder.next_attempt() == 1
+    first = folder.attempt(1)
+    assert (folder.attempt(1), folder.next_attempt()) == (first, 1)
     finish(first, "failed")
-    assert folder.open_attempt().number == 2
+    assert folder.next_attempt() == 2
 
 
 def test_the_first_final_attempt_counts_unless_another_is_chosen(folder: RunFolder) -> None:
@@ -81,12 +82,35 @@ def test_attempts_that_differ_are_flagged_and_measurements_do_not_count(folder: 
     assert record(folder).differs is True
 
 
-def test_starts_without_progress_are_counted_and_progress_forgives(folder: RunFolder) -> None:
+def start(attempt: Attempt, threads: int = 1) -> None:
+    starts.note_start(attempt, threads=threads, made_by="code/packages/cpu")
+
+
+def test_an_attempt_that_dies_again_and_again_is_told_from_one_that_goes_on(folder: RunFolder) -> None:
     attempt = folder.new_attempt()
     for _ in range(2):
-        starts.note_start(attempt, threads=3)
-    assert starts.starts_without_progress(attempt) == 2
+        start(attempt, threads=3)
+    assert not starts.keeps_dying(attempt)
+    start(attempt)
+    assert starts.keeps_dying(attempt)
     journal.append(attempt.journal, 1, 0.0, {"a": 1.0})
-    assert starts.starts_without_progress(attempt) == 0
-    starts.note_start(attempt, threads=1)
-    assert (starts.starts_without_progress(attempt), starts.starts(attempt), starts.threads_of(attempt, 9)) == (1, 3, 3)
+    assert not starts.keeps_dying(attempt)
+    assert (starts.starts(attempt), starts.threads_of(attempt, 9)) == (3, 3)
+
+
+def test_a_stop_that_was_asked_for_is_no_death(folder: RunFolder) -> None:
+    attempt = folder.new_attempt()
+    for _ in range(5):
+        start(attempt)
+        starts.note_stop(attempt)
+    assert not starts.keeps_dying(attempt)
+
+
+def test_a_torn_line_of_starts_is_left_out(folder: RunFolder) -> None:
+    attempt = folder.new_attempt()
+    start(attempt)
+    with attempt.starts.open("a") as file:
+        file.write('{"time": 1, "ep\n')
+    start(attempt)
+    assert starts.starts(attempt) == 2
+    assert starts.made_by(attempt) == "code/packages/cpu"

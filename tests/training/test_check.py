@@ -25,7 +25,10 @@ def test_a_timm_model_with_token_blocks_is_fine() -> None:
     [
         ({"model": {"name": "shufflemamba_mikro"}}, "model.name", "did you mean 'shufflemamba_micro'?"),
         ({"model": {"args": {"depht": 3}}}, "model.args", "depht"),
-        ({"model": {"args": {"scan": "fused"}}}, "model.args", "fused"),
+        ({"model": {"args": {"scan": "reference"}}}, "model.args", "resources: {scan: NAME}"),
+        ({"model": {"args": {"patch_size": 0}}}, "model.args", "cannot be built"),
+        ({"model": {"args": {"img_size": 16}}}, "model.args", "does not take images of 8 px"),
+        ({"model": {"args": {"num_classes": 3}}}, "model.args", "3 outputs for 10 classes"),
         ({"data": {"name": "cifar"}}, "data.name", "no data set 'cifar'"),
         ({"shuffle": {"schedule": "custom", "max_rate": 0.0, "rates": [0.1]}}, "shuffle", "3"),
         ({"model": {"name": "resnet18", "args": {}}}, "model.name", "no sequence of token blocks"),
@@ -35,3 +38,9 @@ def test_what_does_not_exist_is_an_answer_with_its_field(changes: dict[str, obje
     (answer,) = check([spec(**changes)])
     assert answer["error"]["where"] == where
     assert said in " ".join(answer["error"].values())
+
+
+def test_an_unknown_scan_back_end_is_an_answer_too() -> None:
+    (answer,) = check([spec()], scan="chunkd")
+    assert answer["error"]["where"] == "resources.scan"
+    assert "chunked" in answer["error"]["todo"] + answer["error"]["allowed"]

@@ -95,7 +95,7 @@ def test_a_damaged_checkpoint_starts_over_to_the_same_end(run_tiny: Train, tmp_p
 def test_divergence_is_a_result(run_tiny: Train) -> None:
     result, curve = run_tiny(spec(train={"lr": 1e30, "clip_grad": None}))
     assert result.status == "diverged"
-    assert result.cause == f"the training loss became nan in epoch {result.epochs}"
+    assert result.cause == f"train/loss became nan in epoch {result.epochs}"
     assert math.isnan(curve[result.epochs]["train/loss"])
     assert all(math.isfinite(value) for value in result.metrics.values())
 

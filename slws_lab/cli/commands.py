@@ -9,6 +9,8 @@ from typing import Any
 import typer
 
 from slws_lab.cli import show
+from slws_lab.cli.progress import progress
+from slws_lab.cli.terminal import as_json, line, out
 from slws_lab.errors import UserError, nearest
 from slws_lab.lab.project import Project, here
 
@@ -29,7 +31,7 @@ def run(
     from slws_lab.lab.running import run as run_study
 
     project = Project.open(study, workspace, out)
-    with show.progress(project, quiet=json) as watch:
+    with progress(project, quiet=json) as watch:
         outcome = run_study(project, Options(launcher, _pairs(only), refresh), watch)
     _conclude(project, outcome, json)
 
@@ -77,7 +79,7 @@ def rerun(
     from slws_lab.lab.rerunning import rerun as rerun_runs
 
     project = Project.open(study, workspace, out)
-    with show.progress(project, quiet=json) as watch:
+    with progress(project, quiet=json) as watch:
         outcome, reruns = rerun_runs(project, name, launcher=launcher, replace=replace, watch=watch)
     show.reruns(reruns, outcome, json)
     if outcome.interrupted:
@@ -107,7 +109,7 @@ def train(recipe: Path, seed: int, launcher: str, workspace: Path | None, json: 
     from slws_lab.lab.running import run as run_study
 
     project = Project.of_recipe(recipe, seed, workspace)
-    with show.progress(project, quiet=json) as watch:
+    with progress(project, quiet=json) as watch:
         outcome = run_study(project, Options(launcher), watch)
     record = project.record(next(iter(project.design.run_ids.values())))
     show.training(project, record, outcome, json)
@@ -127,8 +129,8 @@ def ui(port: int, workspace: Path | None) -> None:
     command = ui_command(place, None, port)
     show.links(f"http://127.0.0.1:{port}/" if command else default_uri(place).rstrip("/") + "/", links)
     if command:
-        show.line("starting; Ctrl-C ends it")
-        show.out.file.flush()
+        line("starting; Ctrl-C ends it")
+        out.file.flush()
         os.execv(command[0], command)
 
 
@@ -160,7 +162,7 @@ def schema(kind: str) -> None:
     kinds = ("study", "recipe")
     if kind not in kinds:
         raise UserError(f"no schema of '{kind}'", allowed=" or ".join(kinds), todo=nearest(kind, kinds))
-    show.as_json(json_schema(kind))
+    as_json(json_schema(kind))
 
 
 def models(json: bool) -> None:

@@ -1,84 +1,24 @@
-"""How results look on the terminal. Tables by rich, JSON where a machine reads."""
+"""How results look on the terminal: tables for people, JSON where a machine reads."""
 
 from __future__ import annotations
 
-import json as jsonlib
-import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
+from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
+from slws_lab.cli.terminal import as_json, err, line, out, table
 from slws_lab.lab.planning import Plan
 from slws_lab.lab.project import Project, here
-from slws_lab.lab.running import Outcome, Watch
-from slws_lab.lab.running import Progress as RunProgress
+from slws_lab.lab.running import Outcome
 from slws_lab.reports import Cell, Report
 from slws_lab.tracking import RunRecord
 
-out = Console(highlight=False, soft_wrap=False)
-err = Console(stderr=True, highlight=False)
 COLOURS = {"finished": "green", "failed": "red", "diverged": "magenta", "running": "yellow", "pending": "dim"}
 VERDICTS = {"helps": "green", "hurts": "red", "equivalent": "cyan"}
-
-
-def line(text: str) -> None:
-    """Print one line as it is."""
-    out.print(text, markup=False, soft_wrap=True)
-
-
-def as_json(value: Any) -> None:
-    """Print a value as JSON; paths as text, NaN and infinity as null."""
-    out.file.write(jsonlib.dumps(_plain(value), indent=1, allow_nan=False) + "\n")
-
-
-@contextmanager
-def progress(project: Project, quiet: bool) -> Iterator[Watch]:
-    """Show a bar for the study and one for each run in hand; on no terminal, a line whenever a run has ended."""
-    if quiet or not err.is_terminal:
-        yield _lines(quiet)
-        return
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=err, transient=True) as bars:
-        whole = bars.add_task(f"[bold]{project.study.spec.name}[/bold] runs", total=None)
-        tasks: dict[str, Any] = {}
-
-        def watch(state: RunProgress) -> None:
-            bars.update(whole, total=state.total, completed=state.done)
-            for label in [label for label in tasks if label not in state.running]:
-                bars.remove_task(tasks.pop(label))
-            for label, (epoch, epochs) in state.running.items():
-                if label not in tasks:
-                    tasks[label] = bars.add_task(f"  {escape(label)}", total=epochs)
-                bars.update(tasks[label], completed=epoch)
-
-        yield watch
-
-
-def _lines(quiet: bool) -> Watch:
-    shown = -1
-
-    def watch(state: RunProgress) -> None:
-        nonlocal shown
-        if state.done != shown and not quiet:
-            shown = state.done
-            failed = f", {state.failed} failed" if state.failed else ""
-            err.print(f"{state.done} of {state.total} runs ended{failed}", soft_wrap=True)
-
-    return watch
 
 
 def plan(state: Plan, json: bool) -> None:
@@ -89,7 +29,7 @@ def plan(state: Plan, json: bool) -> None:
         return
     spec = project.study.spec
     out.print(f"[bold]{spec.name}[/bold]  {escape(spec.question)}", soft_wrap=True)
-    table = _table("arm", "role", "compared to", "params", "done", "to run")
+    drawn = table("arm", "role", "compared to", "params", "done", "to run")
     selected = {run.arm.id for run in state.runs}
     for arm in design.arms:
         if arm.id not in selected:
@@ -97,9 +37,9 @@ def plan(state: Plan, json: bool) -> None:
         references = dict.fromkeys(design.arm(role.reference).label for role in arm.roles if role.reference)
         counts = state.counts(arm.id)
         done = counts["finished"] + counts["diverged"]
-        table.add_row(escape(arm.label), _role(arm), escape("; ".join(references)), f"{state.facts[arm.id]['params']:,}", str(done),
+        drawn.add_row(escape(arm.label), _role(arm), escape("; ".join(references)), f"{state.facts[arm.id]['params']:,}", str(done),
                       str(sum(counts.values()) - done))  # fmt: skip
-    out.print(table)
+    out.print(drawn)
     seeds = ", ".join(map(str, design.seeds)) if len(design.seeds) <= 10 else f"{len(design.seeds)} seeds"
     line(
         f"{len(selected)} arms x {len(design.seeds)} seeds ({seeds}): {len(state.runs)} runs, {len(state.todo)} to run"
@@ -119,13 +59,13 @@ def status(state: Plan, json: bool) -> None:
         return
     metric = state.project.study.spec.metric
     kinds = ("finished", "diverged", "failed", "running", "pending")
-    table = _table("arm", *kinds, f"mean {metric.key}")
+    drawn = table("arm", *kinds, f"mean {metric.key}")
     for arm in state.project.design.arms:
         counts = state.counts(arm.id)
         values = [v for run in state.runs if run.arm.id == arm.id and (v := run.record.value(metric)) is not None]
         cells = [f"[{COLOURS[kind]}]{counts[kind]}[/]" if counts[kind] else "" for kind in kinds]
-        table.add_row(escape(arm.label), *cells, f"{sum(values) / len(values):.4g} (n={len(values)})" if values else "")
-    out.print(table)
+        drawn.add_row(escape(arm.label), *cells, f"{sum(values) / len(values):.4g} (n={len(values)})" if values else "")
+    out.print(drawn)
     _failures(
         (run.arm.label, run.seed, run.record.cause, run.run_id) for run in state.runs if run.record.status == "failed"
     )
@@ -194,7 +134,7 @@ def report(project: Project, written: Any, json: bool) -> None:
 def views(written: Report) -> None:
     """Draw a report's tables and say its answer."""
     for view in written.views:
-        drawn = _table(title=escape(view.title))
+        drawn = table(title=escape(view.title))
         for column in view.columns:
             drawn.add_column(escape(column.name), justify="right" if column.numeric else "left", overflow="fold")
         for row in view.rows:
@@ -218,10 +158,10 @@ def explanation(known: Any, json: bool) -> None:
         f"[bold]{record.run_id}[/]  {record.status}" + (f": {escape(record.cause)}" if record.cause else ""),
         soft_wrap=True,
     )
-    table = _table("what makes its id", "value")
+    drawn = table("what makes its id", "value")
     for name, value in known.canonical.items():
-        table.add_row(escape(name), escape(str(value)))
-    out.print(table)
+        drawn.add_row(escape(name), escape(str(value)))
+    out.print(drawn)
     for attempt in known.attempts:
         result = attempt.result() or {}
         counts = "  <- the tables use this one" if attempt.number == record.attempt else ""
@@ -249,10 +189,10 @@ def training(project: Project, record: RunRecord, ended: Outcome, json: bool) ->
         return
     _failures((label, seed, cause, log) for label, seed, cause, log in ended.failed)
     if record.done:
-        table = _table("metric", "last epoch")
+        drawn = table("metric", "last epoch")
         for name, value in record.result["metrics"].items():
-            table.add_row(name, f"{value:.5g}")
-        out.print(table)
+            drawn.add_row(name, f"{value:.5g}")
+        out.print(drawn)
     line(f"{record.run_id}: {record.status}  ({project.workspace.run(record.run_id).path})")
     if ended.mirror:
         err.print(f"[yellow]{escape(ended.mirror)}[/]", soft_wrap=True)
@@ -293,10 +233,10 @@ def models(rows: list[dict[str, Any]], json: bool) -> None:
     if json:
         as_json(rows)
         return
-    table = _table("model", "params", "width", "depth", "tokens")
+    drawn = table("model", "params", "width", "depth", "tokens")
     for row in rows:
-        table.add_row(row["name"], *(f"{row[key]:,}" for key in ("params", "width", "depth", "tokens")))
-    out.print(table)
+        drawn.add_row(row["name"], *(f"{row[key]:,}" for key in ("params", "width", "depth", "tokens")))
+    out.print(drawn)
     line("Any other name in timm's registry is a model too: python -c 'import timm; print(timm.list_models())'")
 
 
@@ -374,24 +314,5 @@ def _cell(cell: Cell) -> str:
     return f"[bold]{text}[/]" if cell.bold else text
 
 
-def _table(*columns: str, title: str | None = None) -> Table:
-    table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
 def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        value = asdict(value)
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from slws_lab import spec
 from slws_lab.analysis import varied
 from slws_lab.spec import Arm, Design, Metric, StudySpec
 
@@ -62,13 +63,12 @@ def plural(count: int, one: str, many: str = "") -> str:
 
 def factor_names(design: Design) -> dict[str, str]:
     """Return a short header for each varied field: the last part of its path where that is clear."""
-    short = {name: _short(name) for name in varied(design)}
-    return {name: text if list(short.values()).count(text) == 1 else name for name, text in short.items()}
+    return spec.short_names(varied(design))
 
 
 def level_text(arm: Arm, name: str) -> str:
     """Print an arm's level of a field; an en dash if the factor is off."""
-    return _level(arm.settings[name]) if name in arm.settings else NOTHING
+    return spec.level_text(arm.settings[name]) if name in arm.settings else NOTHING
 
 
 def arm_names(design: Design) -> dict[str, str]:
@@ -87,25 +87,12 @@ def _difference(design: Design, arm: Arm) -> str:
         return "baseline"
     usual, headers = baseline(design).settings, factor_names(design)
     own = {name: value for name, value in arm.settings.items() if name in headers and usual.get(name, ...) != value}
-    return ", ".join(f"{headers[name]}={_level(value)}" for name, value in own.items()) or arm.label
+    return ", ".join(f"{headers[name]}={spec.level_text(value)}" for name, value in own.items()) or arm.label
 
 
 def _titled(metric: Metric, epoch: str) -> str:
     weights = ", EMA" if metric.weights == "ema" else ""
     return metric.name + weights + epoch + (" (%)" if delta_unit(metric) else "")
-
-
-def _short(name: str) -> str:
-    *parents, leaf = name.split(".")
-    return parents[-1] if leaf == "name" and parents else leaf
-
-
-def _level(value: object) -> str:
-    if isinstance(value, list):
-        return "[" + " ".join(map(_level, value)) + "]"
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return "null" if value is None else str(value)
 
 
 def _minus(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from slws_lab.spec.design import Arm, Design, Duplicate, Role
 from slws_lab.spec.expand import MAX_RUNS, check_recipe, expand
-from slws_lab.spec.factors import level_text, matches, where_set
+from slws_lab.spec.factors import level_text, matches, short_names, where_set
 from slws_lab.spec.identity import IDENTITY_VERSION, canonical, digest, flatten, run_id
 from slws_lab.spec.load import Study, find_root, find_study, load_recipe, load_study, study_of_recipe
 from slws_lab.spec.recipe import (
@@ -24,5 +24,6 @@ __all__ = [
     "ModelSpec", "Recipe", "Resources", "Role", "RunSpec", "Schedule", "ShuffleSpec", "Study", "StudySpec", "TrainSpec",
     "canonical", "check_recipe", "digest", "expand", "find_root", "find_study", "flatten", "json_schema",
     "level_text", "load_recipe",
-    "load_study", "matches", "run_id", "study_of_recipe", "where_set",
+    "load_study", "matches", "run_id",
+    "short_names", "study_of_recipe", "where_set",
 ]  # fmt: skip

@@ -52,12 +52,17 @@ def labels(settings: list[Settings]) -> list[str]:
     """Return a short, unique label an arm: what varies over the arms, by the last part of its path where that is clear."""
     names = list(dict.fromkeys(name for one in settings for name in one))
     varying = [name for name in names if len({repr(one.get(name)) for one in settings}) > 1]
-    short = {name: _short(name) for name in varying}
-    clear = {name: s if list(short.values()).count(s) == 1 else name for name, s in short.items()}
+    clear = short_names(varying)
     found = [
         ", ".join(f"{clear[n]}={level_text(one[n])}" for n in varying if n in one) or "baseline" for one in settings
     ]
     return [text if found.count(text) == 1 else f"{text} #{i}" for i, text in enumerate(found)]
+
+
+def short_names(names: Iterable[str]) -> dict[str, str]:
+    """Map dotted fields to the last part of their path where that is clear (`model.name` to `model`), else to themselves."""
+    short = {name: _short(name) for name in names}
+    return {name: text if list(short.values()).count(text) == 1 else name for name, text in short.items()}
 
 
 def locate(error: ValidationError, study: Study, settings: Settings) -> UserError:

@@ -6,6 +6,8 @@ from typing import Any
 
 from slws_lab.tracking import provenance
 
+SHOWN = 3
+
 
 def staleness(result: dict[str, Any], data_fingerprint: str | None = None) -> list[str]:
     """Return why a result is stale, one sentence each; empty if it is fresh.
@@ -16,7 +18,8 @@ def staleness(result: dict[str, Any], data_fingerprint: str | None = None) -> li
     """
     made_by = result.get("provenance", {})
     changed = provenance.changed_modules(made_by.get("modules", {}))
-    reasons = [f"code changed since: {', '.join(changed)}"] if changed else []
+    more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
+    reasons = [f"code changed since: {', '.join(changed[:SHOWN])}{more}"] if changed else []
     now = provenance.packages()
     then = made_by.get("packages", {})
     for name in sorted({*now, *then}) if then else ():

@@ -19,9 +19,12 @@ class ScienceError(SlwsError):
 
 
 def ask(module: str, question: Any = None) -> Any:
-    """Run `python -m slws_lab.<module>` with JSON on its standard input and return the JSON that it answers."""
+    """Run `python -m slws_lab.<module>` with JSON on its standard input and return the JSON that it answers.
+
+    `-P` keeps the current folder off the path: a checkout of another version there must not answer.
+    """
     done = subprocess.run(
-        [sys.executable, "-m", f"slws_lab.{module}"],
+        [sys.executable, "-P", "-m", f"slws_lab.{module}"],
         input=json.dumps(question),
         capture_output=True,
         text=True,

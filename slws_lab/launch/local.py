@@ -84,7 +84,7 @@ class LocalJob:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as output:
             self._process: subprocess.Popen[bytes] = subprocess.Popen(
-                [sys.executable, "-m", "slws_lab.worker", str(self._file)],
+                [sys.executable, "-P", "-m", "slws_lab.worker", str(self._file)],
                 stdin=subprocess.PIPE, stdout=output, stderr=output, env=self._env, start_new_session=True,
             )  # fmt: skip
 

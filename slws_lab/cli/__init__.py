@@ -26,6 +26,10 @@ def main() -> None:
         sys.exit(_say(f"slws: {error}", SlwsError.exit_code))
     except KeyboardInterrupt:
         sys.exit(_say("slws: interrupted", 130))
+    except SystemExit as end:
+        if end.code == 130:
+            _say("slws: interrupted", 130)
+        raise
 
 
 def _say(message: str, code: int) -> int:

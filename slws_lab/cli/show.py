@@ -97,6 +97,7 @@ def outcome(project: Project, state: Plan, ended: Outcome, written: Any, mirror:
         _report_paths(project)
     if mirror:
         err.print(f"[yellow]{escape(mirror)}[/]", soft_wrap=True)
+        return
     line("Browse the runs in MLflow:  " + _ui_command(project))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from slws_lab.errors import UserError, nearest
 from slws_lab.lab.freshness import staleness
+from slws_lab.lab.naming import begins
 from slws_lab.spec import RunSpec
 from slws_lab.tracking import Attempt, RunRecord, Workspace, record
 
@@ -31,15 +32,16 @@ class Explanation:
 
 
 def why(workspace: Workspace, name: str) -> Explanation:
-    """Explain a run, named by its id or the start of it.
+    """Explain a run, named by its id, or by the start of the id or of its last part.
 
     Raises:
         UserError: No run, or more than one, has that name.
     """
     folders = list(workspace.folders())
-    found = [f for f in folders if f.run_id == name] or [f for f in folders if name and f.run_id.startswith(name)]
+    found = [f for f in folders if f.run_id == name] or [f for f in folders if begins(f.run_id, name)]
     if len(found) != 1:
-        what = f"{len(found)} runs begin so" if found else "no such run"
+        some = ", ".join(folder.run_id for folder in found[:3])
+        what = f"{len(found)} runs begin so: {some}{', ...' if len(found) > 3 else ''}" if found else "no such run"
         ids = [folder.run_id for folder in folders]
         raise UserError(f"'{name}': {what}", where=str(workspace.runs), allowed="a run id, or the start of one",
                         todo=nearest(name, ids) or "`slws status STUDY --json` lists run ids")  # fmt: skip

@@ -11,8 +11,9 @@ from typing import Any
 from slws_lab.errors import UserError, nearest
 from slws_lab.lab import science
 from slws_lab.lab.freshness import staleness
+from slws_lab.lab.naming import begins
 from slws_lab.lab.project import Project
-from slws_lab.spec import Arm, level_text
+from slws_lab.spec import Arm, level_text, short_names
 from slws_lab.tracking import FINAL, RunRecord
 
 
@@ -78,7 +79,9 @@ def _runs(project: Project) -> list[PlannedRun]:
 
 def _select(runs: list[PlannedRun], project: Project, only: Mapping[str, str]) -> list[PlannedRun]:
     names = ["seed", *dict.fromkeys(name for arm in project.design.arms for name in arm.settings)]
-    for name, wanted in only.items():
+    full = {short: name for name, short in short_names(names).items()}
+    for given, wanted in only.items():
+        name = full.get(given, given)
         if name not in names:
             raise UserError(f"--only {name}={wanted}: nothing is varied under that name", allowed=", ".join(names),
                             todo=nearest(name, names))  # fmt: skip
@@ -106,7 +109,7 @@ def find_runs(project: Project, name: str) -> tuple[list[PlannedRun], bool]:
         UserError: Nothing, or more than one thing, has that name.
     """
     runs = _runs(project)
-    by_run = [run for run in runs if run.run_id == name] or [run for run in runs if run.run_id.startswith(name)]
+    by_run = [run for run in runs if run.run_id == name] or [run for run in runs if begins(run.run_id, name)]
     arms = {run.arm.id: run.arm for run in runs}
     by_arm = [a for a in arms.values() if name in (a.label, a.id)] or [
         a for a in arms.values() if a.id.startswith(name)

@@ -81,7 +81,7 @@ def where_set(study: Study, field: str, settings: Settings) -> str:
 
 def _origin(study: Study, field: str, settings: Settings) -> Loc | None:
     """Return the place in the study of what set a field, or a part of it; None if it stands in the recipe."""
-    for name in sorted({*settings, *study.spec.set}, key=len, reverse=True):
+    for name in sorted({*settings, *study.spec.set}, key=lambda name: (name not in settings, -len(name))):
         if field == name or field.startswith(name + ".") or (field and name.startswith(field + ".")):
             return _place(study, name, settings)
     return None

@@ -55,6 +55,8 @@ def load_study(path: Path) -> Study:
         UserError: Any mistake in the file, with its place; or a recipe outside the root.
     """
     source = read(path)
+    if "kind" in source.data and "designs" not in source.data:
+        raise UserError("this is a recipe, not a study", where=str(path), todo=f"slws train {path}")
     spec = validate(StudySpec, source)
     root = find_root(path.resolve().parent)
     recipe_path = path.parent / spec.recipe
@@ -84,6 +86,8 @@ def study_of_recipe(path: Path, seed: int) -> Study:
         UserError: Any mistake in the recipe, with its place.
     """
     recipe = read(path)
+    if "designs" in recipe.data:
+        raise UserError("this is a study, not a recipe", where=str(path), todo=f"slws run {path}")
     validate(Recipe, recipe)
     name = "train-" + re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem)[:60]
     spec = StudySpec.model_validate({

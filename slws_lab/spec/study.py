@@ -25,6 +25,8 @@ class Factor(Spec):
     @classmethod
     def _plain_list(cls, value: Any) -> Any:
         """`[a, b]` is short for `{levels: [a, b]}`."""
+        if not isinstance(value, list | dict | Factor):
+            raise ValueError("a factor is a list of levels, or {levels: [...], when: {...}}")
         return {"levels": value} if isinstance(value, list) else value
 
     @field_validator("when", mode="before")
@@ -156,6 +158,8 @@ class StudySpec(Spec):
             if not 1 <= value <= 1_000_000:
                 raise ValueError(f"a number of seeds lies between 1 and 1000000, not {value}")
             return list(range(value))
+        if not isinstance(value, list):
+            raise ValueError("seeds are a number of them, or a list")
         return value
 
     @field_validator("seeds")

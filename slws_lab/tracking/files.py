@@ -9,6 +9,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from slws_lab.errors import SlwsError
+
 
 def write_text(path: Path, text: str) -> None:
     """Write a file whole: readers see the old content or the new, never a part, also after a crash."""
@@ -36,9 +38,21 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
+class Damaged(SlwsError):
+    """A file of the workspace does not hold what was written there; the message names it."""
+
+
 def read_json(path: Path) -> Any:
-    """Read JSON; None where the file is absent."""
+    """Read JSON; None where the file is absent.
+
+    Raises:
+        Damaged: It holds something else.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    except ValueError:
+        raise Damaged(
+            f"{path} is damaged: it holds no JSON\n  to do:   move it away and give the command again"
+        ) from None

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from slws_lab.spec import RunSpec, canonical, run_id
-from slws_lab.tracking.files import read_json, write_json
+from slws_lab.tracking import journal
+from slws_lab.tracking.files import Damaged, read_json, write_json
 
 FINAL = ("finished", "diverged")
 
@@ -53,9 +54,24 @@ class Attempt:
         return self.path / "starts.jsonl"
 
     def result(self) -> dict[str, Any] | None:
-        """Return what the attempt ended with; None while it has not ended."""
-        found: dict[str, Any] | None = read_json(self.path / "result.json")
-        return found
+        """Return what the attempt ended with; None while it has not ended. A damaged result is that of a failed attempt."""
+        try:
+            found: dict[str, Any] | None = read_json(self.path / "result.json")
+        except Damaged:
+            found = {}
+        return (
+            {"status": "failed", "cause": "result.json is damaged"}
+            if found is not None and "status" not in found
+            else found
+        )
+
+    def lacks(self) -> str:
+        """Say what is missing of an attempt that has ended with numbers; empty if it is whole."""
+        result = self.result() or {}
+        have = len({entry.step for entry in journal.read(self.journal)})
+        if result.get("status") in FINAL and have < result.get("epochs", 0):
+            return f"the journal holds {have} of {result['epochs']} epochs"
+        return ""
 
     def start_over(self) -> None:
         """Forget what was done so far: an attempt is made by one code on one kind of device, or begun again."""
@@ -84,7 +100,7 @@ class RunFolder:
 
     def spec(self) -> RunSpec:
         """Return the run that stands in run.json."""
-        raw = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        raw = read_json(self.path / "run.json")
         return RunSpec.model_validate(raw["spec"])
 
     def canonical(self) -> dict[str, Any]:
@@ -93,8 +109,12 @@ class RunFolder:
         return found
 
     def create(self, run: RunSpec) -> None:
-        """Write run.json, once."""
-        if not (self.path / "run.json").exists():
+        """Write run.json, unless it is there and whole."""
+        try:
+            known = read_json(self.path / "run.json")
+        except Damaged:
+            known = None
+        if known is None:
             spec = run.model_dump(mode="json")
             write_json(self.path / "run.json", {"run_id": self.run_id, "spec": spec, "canonical": canonical(run)})
 
@@ -127,7 +147,7 @@ class RunFolder:
     def chosen(self) -> Attempt | None:
         """Return the attempt that tables use: the chosen one, else the first with a final result, else the last."""
         attempts = self.attempts()
-        ended = [attempt for attempt in attempts if attempt.status in FINAL]
+        ended = [attempt for attempt in attempts if attempt.status in FINAL and not attempt.lacks()]
         wanted = (read_json(self.path / "chosen.json") or {}).get("attempt")
         picked = [attempt for attempt in ended if attempt.number == wanted]
         return next(iter(picked or ended or attempts[-1:]), None)

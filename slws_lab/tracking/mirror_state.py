@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from slws_lab.tracking.files import read_json, write_json
+from slws_lab.tracking.files import Damaged, read_json, write_json
 
 
 class Offsets:
@@ -18,7 +18,10 @@ class Offsets:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        kept = read_json(path) or {"open": False, "offsets": {}}
+        try:
+            kept = read_json(path) or {"open": False, "offsets": {}}
+        except Damaged:  # without offsets the store is asked
+            kept = {"open": False, "offsets": {}}
         self._unsure: bool = kept["open"]
         self._marked: bool = kept["open"]
         self._offsets: dict[str, int] = kept["offsets"]

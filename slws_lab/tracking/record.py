@@ -59,6 +59,9 @@ def record(folder: RunFolder) -> RunRecord:
     if attempt is None:
         return RunRecord(folder.run_id, "pending", 0, 0)
     result = attempt.result() or {}
+    lacks = attempt.lacks()
+    if lacks:
+        result = {**result, "status": "failed", "cause": lacks}
     status = result.get("status") or ("running" if is_held(attempt.claim) else "pending")
     points = journal.points(journal.read(attempt.journal))
     curves = {name: {step: value for step, (value, _) in sorted(curve.items())} for name, curve in points.items()}

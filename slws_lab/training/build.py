@@ -85,7 +85,8 @@ def build_model(recipe: Recipe, shape: Shape, scan_backend: str) -> nn.Module:
     except UserError as error:
         raise error.at("model.args") from None
     except Exception as error:  # whatever a factory does with arguments that make no sense
-        raise UserError(f"model '{name}' cannot be built: {error}", where="model.args") from error
+        first = str(error).strip().split("\n", 1)[0]
+        raise UserError(f"model '{name}' cannot be built: {first}", where="model.args") from error
 
 
 def layer_rates(spec: ShuffleSpec, depth: int) -> tuple[float, ...]:

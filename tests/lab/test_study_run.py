@@ -6,7 +6,7 @@ import json
 import os
 
 import pytest
-from conftest import Folder, Slws, numbers, run_slws
+from conftest import Folder, Slws, numbers, run_slws, start_slws
 
 from slws_lab.lab.project import Project
 from slws_lab.spec import flatten
@@ -146,3 +146,42 @@ def test_a_recipe_trains_alone(fresh: Folder) -> None:
     answer = json.loads(run_slws(fresh, "train", "experiments/tiny.yaml", "--seed", "3", "--json"))
     assert answer["status"] == "finished"
     assert answer["run_id"].startswith("shufflemamba_micro-s3-")
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("result.json", "{bad"), ("result.json", "{}"), ("journal.jsonl", "garbage"), ("journal.jsonl", None)],
+)
+def test_a_damaged_run_is_named_and_run_again(file: str, content: str | None, finished_copy: Folder) -> None:
+    attempt = runs(finished_copy)[0]
+    if content is None:
+        (attempt.path / file).unlink()
+    else:
+        (attempt.path / file).write_text(content)
+    project = Project.open(str(finished_copy.study))
+    record = project.record(attempt.run_id)
+    assert record.status == "failed"
+    assert "damaged" in record.cause or "0 of 2 epochs" in record.cause
+    assert record.next_attempt == 2
+
+
+def test_damaged_files_that_can_be_made_anew_are_made_anew(finished_copy: Folder) -> None:
+    attempt = runs(finished_copy)[0]
+    (attempt.path / "journal.jsonl").unlink()
+    (attempt.path.parent / "run.json").write_text("{bad")
+    (finished_copy.workspace / "mirror" / "tiny.json").write_text("{bad")
+    out = run_slws(finished_copy, "run", "tiny")
+    assert "1 runs executed" in out
+    project = Project.open(str(finished_copy.study))
+    assert project.workspace.run(attempt.run_id).spec().seed in (0, 1, 2)
+    assert (project.record(attempt.run_id).status, project.record(attempt.run_id).attempt) == ("finished", 2)
+
+
+def test_a_damaged_file_is_one_message(finished_copy: Folder) -> None:
+    attempt = runs(finished_copy)[0]
+    (attempt.path.parent / "run.json").write_text("{bad")
+    process = start_slws(finished_copy, "why", attempt.run_id)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (1, "")
+    assert "is damaged" in err
+    assert "Traceback" not in err

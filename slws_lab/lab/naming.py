@@ -1,0 +1,8 @@
+"""How a run is named on the command line."""
+
+from __future__ import annotations
+
+
+def begins(run_id: str, name: str) -> bool:
+    """Say whether a run id, or its last part (the digest), begins so."""
+    return bool(name) and (run_id.startswith(name) or run_id.rsplit("-", 1)[1].startswith(name))

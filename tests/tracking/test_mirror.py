@@ -142,14 +142,14 @@ def test_another_attempt_replaces_the_child(mirrored: Any) -> None:
     mirrored.finish(first)
     mirrored.ship()
     second = folder.new_attempt()
-    mirrored.write(second, range(1, 3), seed=9)
+    mirrored.write(second, range(1, 4), seed=9)
     mirrored.finish(second)
     assert mirrored.ship() == Shipped(0, 0), "the first attempt that ended counts until another is chosen"
     folder.choose(second)
-    assert mirrored.ship() == Shipped(1, 6)
+    assert mirrored.ship() == Shipped(1, 9)
     (child,) = mirrored.children().values()
     assert child.data.tags["slws.attempt"] == "2"
-    assert child.data.metrics["val/top1"] == mirrored.value("val/top1", 2, 9)
+    assert child.data.metrics["val/top1"] == mirrored.value("val/top1", 3, 9)
 
 
 def test_two_studies_share_runs(mirrored: Any) -> None:

@@ -88,6 +88,9 @@ def _execute(attempt: Attempt, place: Place, claim: Claim) -> str:
                 starts.note_stop(attempt)
                 log.info("stopped as asked; the same command goes on from here")
                 return "interrupted"
+            except KeyboardInterrupt:  # in the in-process launcher only: a worker process leaves SIGINT to its parent
+                starts.note_stop(attempt)
+                raise
             except ClaimLost:
                 log.warning("another process has taken this attempt over; stopping")
                 return "taken"

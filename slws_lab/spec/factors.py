@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
@@ -56,7 +57,8 @@ def labels(settings: list[Settings]) -> list[str]:
     found = [
         ", ".join(f"{clear[n]}={level_text(one[n])}" for n in varying if n in one) or "baseline" for one in settings
     ]
-    return [text if found.count(text) == 1 else f"{text} #{i}" for i, text in enumerate(found)]
+    times = Counter(found)
+    return [text if times[text] == 1 else f"{text} #{i}" for i, text in enumerate(found)]
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:

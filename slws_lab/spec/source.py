@@ -118,7 +118,7 @@ def _text(path: Path) -> str:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         near = nearest(path.name, [p.name for p in path.parent.glob("*.yaml")]) if path.parent.is_dir() else ""
-        raise UserError(f"cannot read the file: {reason}", where=str(path), todo=near) from None
+        raise UserError(f"cannot read the file: {reason}", where=str(path), todo=near or "check the path") from None
 
 
 def _first_line(error: Exception) -> str:

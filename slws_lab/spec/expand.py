@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from slws_lab.errors import UserError
-from slws_lab.spec import factors, paths
+from slws_lab.spec import factors, paths, stages, weights
 from slws_lab.spec.design import Arm, Design, Duplicate, Role
 from slws_lab.spec.identity import digest
 from slws_lab.spec.load import Study
@@ -45,7 +45,16 @@ def check_recipe(study: Study, settings: Settings) -> Recipe:
         recipe = Recipe.model_validate(tree)
     except ValidationError as error:
         raise factors.locate(error, study, settings) from None
-    if study.spec.metric.weights == "ema" and recipe.train.ema_decay is None:
+    try:
+        recipe = weights.fill_digest(recipe, study.root)
+        stages.resolve(recipe)
+    except UserError as error:
+        raise error.at(factors.where_set(study, error.where, settings)) from None
+    for name in (*study.spec.set, *settings):
+        if stages.hidden(recipe, name):
+            raise UserError(f"'{name}' would change nothing: each stage of the recipe sets its own",
+                            where=factors.where_set(study, name, settings), todo="take it out of the stages' `set:`")  # fmt: skip
+    if study.spec.metric.weights == "ema" and stages.resolve(recipe)[-1].train.ema_decay is None:
         raise UserError("the metric is of the moving average of the weights, and there is none",
                         where=study.source.where(("metric", "weights")), todo="set train.ema_decay, or weights: raw")  # fmt: skip
     return recipe

@@ -78,7 +78,7 @@ def where_set(study: Study, field: str, settings: Settings) -> str:
     if field.startswith("resources."):
         return study.source.where(tuple(field.split(".")))
     place = _origin(study, field, settings)
-    return study.recipe.where(tuple(field.split("."))) if place is None else study.source.where(place)
+    return study.recipe.where_field(field) if place is None else study.source.where(place)
 
 
 def _origin(study: Study, field: str, settings: Settings) -> Loc | None:

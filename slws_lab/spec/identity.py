@@ -12,9 +12,11 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from slws_lab.spec import stages
 from slws_lab.spec.recipe import Recipe, RunSpec
 
 IDENTITY_VERSION = 1
+PLACES = ("model.init_from.path",)  # say where something lies, not what it is
 
 
 @cache
@@ -35,7 +37,8 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def canonical(spec: Recipe) -> str:
     """Return the canonical JSON that is hashed: sorted, dotted, without pinned defaults."""
     pinned = pinned_defaults()
-    flat = flatten(spec.model_dump(mode="json"))
+    flat = {key: value for key, value in flatten(spec.model_dump(mode="json")).items() if key not in PLACES}
+    flat["stages"] = stages.changes(spec)
     own = {key: value for key, value in flat.items() if key not in pinned or pinned[key] != value}
     return json.dumps({"identity": IDENTITY_VERSION, **own}, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 

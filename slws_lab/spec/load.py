@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slws_lab.errors import UserError, nearest
+from slws_lab.spec import stages, weights
 from slws_lab.spec.recipe import Recipe
 from slws_lab.spec.source import Source, read, validate
 from slws_lab.spec.study import StudySpec
@@ -76,7 +77,14 @@ def load_recipe(path: Path) -> Recipe:
     Raises:
         UserError: Any mistake in the file, with its place.
     """
-    return validate(Recipe, read(path))
+    source = read(path)
+    recipe = validate(Recipe, source)
+    try:
+        recipe = weights.fill_digest(recipe, find_root(path.resolve().parent))
+        stages.resolve(recipe)
+    except UserError as error:
+        raise error.at(source.where_field(error.where)) from None
+    return recipe
 
 
 def study_of_recipe(path: Path, seed: int) -> Study:

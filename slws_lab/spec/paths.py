@@ -25,7 +25,7 @@ def _fields(model: type[BaseModel], prefix: str) -> list[str]:
         kind = info.annotation
         nested = isinstance(kind, type) and issubclass(kind, BaseModel)
         found += _fields(kind, f"{prefix}{name}.") if nested else [prefix + name]  # type: ignore[arg-type]
-    return [name for name in found if name not in ("kind", "model.args")]
+    return [name for name in found if name not in ("kind", "model.args", "stages")]
 
 
 def exists(path: str) -> bool:

@@ -41,6 +41,17 @@ class Source:
         name = ".".join(map(str, real))
         return f"{self.path}:{line}:{column}" + (f" ({name})" if name else "")
 
+    def where_field(self, field: str) -> str:
+        """Say where a dotted field stands, or the nearest thing around it; list items are numbers, keys may hold dots."""
+        loc: Loc = ()
+        parts = field.split(".")
+        while parts:
+            names = [(n, ".".join(parts[:n])) for n in range(len(parts), 0, -1)]
+            steps = [(n, int(name) if name.isdigit() else name) for n, name in names]
+            taken, step = next(((n, step) for n, step in steps if (*loc, step) in self.values), (1, None))
+            loc, parts = (loc if step is None else (*loc, step)), parts[taken:]
+        return self.where(loc)
+
     def _real(self, loc: Loc) -> Loc:
         real: Loc = ()
         for part in loc:

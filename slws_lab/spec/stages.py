@@ -1,0 +1,81 @@
+"""The stages of a recipe: each resolved to a whole recipe of its own, so that nothing else knows how they are written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from slws_lab.errors import UserError, nearest
+from slws_lab.spec import paths
+from slws_lab.spec.recipe import Recipe
+
+# What all stages share: the samples of each split, the network's kind, the processes, and where the first one starts.
+SHARED = (
+    "models", "stages", "model.name", "model.init_from", "train.ranks", "data.name", "data.path", "data.channels",
+    "data.val", "data.val_fraction", "data.label_fraction", "data.mean", "data.std", "data.on_broken",
+)  # fmt: skip
+
+
+def resolve(recipe: Recipe) -> tuple[Recipe, ...]:
+    """Return the trainings of a recipe in their order, each without stages; a recipe without stages is its only one.
+
+    Raises:
+        UserError: A stage sets a field that does not exist, that stages share, or to what it cannot be. `where` is the
+            place within the recipe.
+    """
+    if not recipe.stages:
+        return (recipe,)
+    base = recipe.model_dump(mode="json", include=set(Recipe.model_fields) - {"stages"})
+    names = [stage.name for stage in recipe.stages]
+    if len(set(names)) < len(names):
+        raise UserError("two stages have the same name", where="stages", allowed="a name each")
+    return tuple(_resolve(base, stage.set, number) for number, stage in enumerate(recipe.stages))
+
+
+def total_epochs(recipe: Recipe) -> int:
+    """Return the epochs of all stages together."""
+    return sum(stage.train.epochs for stage in resolve(recipe))
+
+
+def hidden(recipe: Recipe, field: str) -> bool:
+    """Say whether every stage sets a field itself, so that the recipe's own value of it is never used."""
+    return bool(recipe.stages) and all(field in stage.set for stage in recipe.stages)
+
+
+def changes(recipe: Recipe) -> list[dict[str, Any]]:
+    """Return what each stage changes as its resolved values, and which weights it starts from: all that can change a number."""
+    resolved = resolve(recipe) if recipe.stages else ()
+    return [
+        {"start": stage.start} | {field: _value(one, field) for field in stage.set}
+        for stage, one in zip(recipe.stages, resolved, strict=True)
+    ]
+
+
+def _value(recipe: Recipe, field: str) -> Any:
+    node: Any = recipe.model_dump(mode="json")
+    for part in field.split("."):
+        node = node[part]
+    return node
+
+
+def _resolve(base: dict[str, Any], changed: dict[str, Any], number: int) -> Recipe:
+    settable = [field for field in paths.fields() if field not in SHARED]
+    for field in changed:
+        where = f"stages.{number}.set.{field}"
+        if field in SHARED:
+            raise UserError(
+                f"a stage cannot set '{field}', which all stages share", where=where, todo="set it in the recipe"
+            )
+        if not paths.exists(field):
+            raise UserError(f"'{field}' is no field of a recipe", where=where, allowed=", ".join(settable),
+                            todo=nearest(field, settable))  # fmt: skip
+    try:
+        return Recipe.model_validate(paths.assign(base, changed))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        at = next((name for name in changed if field == name or field.startswith(name + ".")), "")
+        given = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{field + ': ' if not at else ''}{given}",
+                        where=f"stages.{number}.set" + (f".{at}" if at else "")) from None  # fmt: skip

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from slws_lab.shuffle.block_call import BlockCall
+from slws_lab.shuffle.pattern import Pattern
 from slws_lab.shuffle.plan import Plan, draw
 
 
@@ -18,44 +19,60 @@ def attach(
     blocks: Sequence[nn.Module],
     rates: Sequence[float],
     generator: torch.Generator | None = None,
+    *,
+    permutation: str = "batch",
+    window: int | None = None,
+    exempt: Iterable[int] = (),
 ) -> LayerShuffle:
     """Shuffle the tokens inside each block of a model during training, each layer at its own rate.
 
     Once per forward of `model` in training mode every layer makes its draws; a layer that shuffles applies
-    one permutation, shared by the batch, to the whole sequence (class token and registers included) and
-    restores the order after the block. In eval mode nothing happens. State dict keys stay as they are.
+    a permutation to the sequence, by default the same one to every sample and to the whole sequence (class
+    token and registers included), and restores the order after the block. In eval mode nothing happens.
+    State dict keys stay as they are.
 
-    A block takes (batch, length, width) as its first positional argument and returns the same shape. A block
-    whose forward has a parameter named `residual` carries a residual stream: it returns (hidden, residual),
-    the residual is permuted with the hidden state, None stays None. Other arguments pass untouched.
+    A block takes tokens (batch, length, width) as its first argument, by position or by keyword, and returns
+    the same shape, alone or first in a tuple that holds no other tensor. A block whose forward has a parameter
+    named `residual` carries a residual stream: it returns (hidden, residual), the residual is permuted with
+    the hidden state, None stays None. An argument `attention_mask` of shape (batch, length) is permuted too.
+    Other arguments pass untouched: what they say of places holds for the tokens that are moved there.
 
     All draws are made on the CPU before the forward, equally many at every rate. So activation checkpointing
-    of blocks (not of the whole model) repeats the same permutations, also when several forwards wait for
-    their backward, as long as the model returns its tensors alone or in tuples, lists and dicts; with another
-    kind of output only the latest forward can be recomputed.
+    repeats the same permutations, also when several forwards wait for their backward, as long as the model
+    returns its tensors alone or in tuples, lists and dicts; with another kind of output only the latest
+    forward can be recomputed. A checkpoint around the whole model needs `use_reentrant=False`.
 
     Args:
-        model: One call of it is one forward: always call `model(...)`, never its methods.
+        model: One call of it is one forward: in training always call `model(...)`, never its methods.
         blocks: The layers, first to last: different submodules of `model` that are not shuffled yet.
         rates: Probability that a layer shuffles, one per block, each in [0, 1]; see `schedules.rates`.
         generator: CPU generator of the draws; None takes torch's default one, which other CPU draws share.
+        permutation: `batch`, one permutation for all samples of a batch, or `sample`, one for each; whether a
+            layer shuffles is one draw for the batch either way.
+        window: Tokens change places only within each window of so many consecutive tokens, exempt ones not
+            counted; the last window may be shorter. None: within the whole sequence.
+        exempt: Positions that stay where they are, such as those of class tokens and registers; negative ones
+            count from the end.
 
     Returns:
         The attachment, which can be removed; as a context manager it removes itself.
 
     Raises:
-        ValueError: Blocks, rates or generator are not as described.
+        ValueError: An argument is not as described.
 
-    Source: Huang et al., Stochastic Layer-Wise Shuffle, ICML 2025, arXiv 2408.17081.
+    Source: Huang et al., Stochastic Layer-Wise Shuffle, ICML 2025, arXiv 2408.17081; permutations per sample,
+    windows and exempt tokens are ablations of ours.
     """
-    return LayerShuffle(model, blocks, rates, generator)
+    pattern = Pattern(permutation, window, tuple(int(position) for position in exempt))
+    return LayerShuffle(model, blocks, rates, generator, pattern)
 
 
 class LayerShuffle:
     """The shuffle attached to a model by `attach`.
 
     Attributes:
-        rates: Probability that a layer shuffles, one per block.
+        rates: Probability that a layer shuffles, one per block, before `scale`.
+        pattern: Which tokens may change places.
         last_draw: Which layers shuffled in the latest forward; all False before the first and in eval mode.
     """
 
@@ -65,27 +82,45 @@ class LayerShuffle:
         blocks: Sequence[nn.Module],
         rates: Sequence[float],
         generator: torch.Generator | None,
+        pattern: Pattern,
     ) -> None:
         _check_rates(rates, blocks, generator)
         _check_blocks(model, blocks)
         self.rates = tuple(float(rate) for rate in rates)
+        self.pattern = pattern
         self.last_draw = (False,) * len(self.rates)
+        self._scale = 1.0
         self._model = model
         self._generator = generator
         self._fixed: tuple[Tensor | None, ...] | None = None
         self._plan: Plan | None = None
-        self._residual_at = tuple(_residual_position(block) for block in blocks)
+        self._in_forward = False
+        self._resumed = False
+        self._calls = tuple(BlockCall(layer, block) for layer, block in enumerate(blocks))
         self._handles = [
             model.register_forward_pre_hook(self._before_model),
-            model.register_forward_hook(self._after_model),
+            model.register_forward_hook(self._after_model, always_call=True),
         ]
         for layer, block in enumerate(blocks):
             before, after = partial(self._before_block, layer), partial(self._after_block, layer)
             self._handles.append(block.register_forward_pre_hook(before, with_kwargs=True))
             self._handles.append(block.register_forward_hook(after, with_kwargs=True))
 
+    @property
+    def scale(self) -> float:
+        """What all rates are multiplied by from the next forward on, in [0, 1]; 1 at first. See `over_time.factor`."""
+        return self._scale
+
+    @scale.setter
+    def scale(self, scale: float) -> None:
+        if not 0 <= scale <= 1:
+            raise ValueError(f"a scale of {scale}; it must be from 0 to 1")
+        self._scale = float(scale)
+
     def fix(self, permutations: Sequence[Tensor | None] | None) -> None:
         """Use given permutations in all coming training forwards; the draws are still made, then ignored.
+
+        They replace the pattern too, and the scale does not touch them.
 
         Args:
             permutations: One per layer: (length,) int64, a permutation of 0 .. length-1, or None for a layer
@@ -115,70 +150,73 @@ class LayerShuffle:
         self.remove()
 
     def _before_model(self, model: nn.Module, args: tuple[Any, ...]) -> None:
-        self._plan = draw(self.rates, self._generator, self._fixed) if model.training else None
+        self._in_forward = True
+        if _in_backward():
+            # The whole model is recomputed: it needs the draws that its first forward had, not new ones.
+            if model.training and not self._resumed:
+                raise RuntimeError(
+                    "the model ran in a backward with nothing drawn: checkpoint it with use_reentrant=False"
+                )
+            return
+        self._resumed = False
+        self._plan = self._draw() if model.training else None
         self.last_draw = self._plan.shuffled if self._plan else (False,) * len(self.rates)
 
     def _after_model(self, model: nn.Module, args: tuple[Any, ...], output: object) -> None:
+        self._in_forward = False
         # A checkpointed block runs again in the backward, perhaps after a later forward made its own draws.
         # The gradient reaches a forward's output before its blocks: there its plan becomes current again.
         for tensor in _tensors(output):
             if tensor.requires_grad:
                 tensor.register_hook(partial(self._resume, self._plan))
 
-    def _resume(self, plan: Plan | None, grad: Tensor) -> None:
-        self._plan = plan
+    def _draw(self) -> Plan:
+        return draw([rate * self._scale for rate in self.rates], self._generator, self.pattern, self._fixed)
 
-    def _orders(self, layer: int, block: nn.Module, args: tuple[Any, ...]) -> tuple[Tensor, Tensor] | None:
-        if not block.training or (self._plan is None and not self._model.training):
+    def _resume(self, plan: Plan | None, grad: Tensor) -> None:
+        self._plan, self._resumed = plan, True
+
+    def _current(self, layer: int, block: nn.Module) -> Plan | None:
+        """Return the plan of the forward, or recomputation, that the block takes part in; None for no shuffle."""
+        if not block.training:
             return None
-        if self._plan is None:
-            raise RuntimeError(f"block {layer} ran in training with nothing drawn: call the model itself")
-        tokens = _hidden(args)
-        return self._plan.orders(layer, tokens.shape[1], tokens.device)
+        if self._in_forward or _in_backward():
+            return self._plan
+        if self._model.training:
+            raise RuntimeError(f"block {layer} ran in training outside a forward of the model: call the model itself")
+        return None
 
     # The two hooks keep nothing between them: a block that raises, or whose recomputation stops early, leaves
     # no trace.
     def _before_block(
         self, layer: int, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        orders = self._orders(layer, block, args)
-        if orders is None:
+        plan = self._current(layer, block)
+        if plan is None:
             return None
-        moved, at = [_reorder(args[0], orders[0]), *args[1:]], self._residual_at[layer]
-        if at is not None and at < len(args):
-            moved[at] = _reorder(args[at], orders[0])
-        elif at is not None and "residual" in kwargs:
-            kwargs = {**kwargs, "residual": _reorder(kwargs["residual"], orders[0])}
-        return tuple(moved), kwargs
+        call = self._calls[layer]
+        tokens = call.tokens(args, kwargs)
+        # A mistake shows in the first forward, not when the layer first happens to shuffle.
+        if self.pattern.exempt:
+            self.pattern.check(tokens.shape[1])
+        orders = plan.orders(layer, tokens)
+        return None if orders is None else call.moved(args, kwargs, tokens, orders[0])
 
     def _after_block(
         self, layer: int, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
-    ) -> Tensor | tuple[Tensor | None, ...] | None:
-        orders = self._orders(layer, block, args)
-        if orders is None:
+    ) -> Any:
+        plan = self._current(layer, block)
+        if plan is None or not plan.shuffled[layer]:
             return None
-        streams = 1 if self._residual_at[layer] is None else 2
-        if streams == 1 and isinstance(output, Tensor):
-            return _reorder(output, orders[1])
-        if isinstance(output, tuple) and streams == len(output):
-            return tuple(_reorder(stream, orders[1]) for stream in output)
-        raise TypeError(f"block {layer} returned neither a tensor nor, with a residual, (hidden, residual)")
+        call = self._calls[layer]
+        tokens = call.tokens(args, kwargs)
+        orders = plan.orders(layer, tokens)
+        return None if orders is None else call.restored(output, tokens, orders[1])
 
 
-def _reorder(tokens: Tensor | None, order: Tensor) -> Tensor | None:
-    """Gather tokens (batch, length, width) in a given order: the one place where data moves."""
-    return None if tokens is None else tokens.index_select(1, order)
-
-
-def _hidden(args: tuple[Any, ...]) -> Tensor:
-    if args and isinstance(args[0], Tensor) and args[0].dim() == 3:
-        return args[0]
-    raise TypeError("a shuffled block's first positional argument must be a tensor (batch, length, width)")
-
-
-def _residual_position(block: nn.Module) -> int | None:
-    names = list(inspect.signature(block.forward).parameters)
-    return names.index("residual") if "residual" in names else None
+def _in_backward() -> bool:
+    # As torch's own checkpointing asks; the question would break a graph that is being compiled.
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
 
 
 def _tensors(output: object) -> Iterator[Tensor]:

@@ -10,11 +10,13 @@ import pytest
 import torch
 from scipy.stats import binom
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from slws_lab.shuffle import attach, rates
 
 DEPTH = 4
 TOKENS = 7
+TOGETHER = {"permutation": "sample", "window": 3, "exempt": (0,)}
 REVERSED = torch.arange(TOKENS - 1, -1, -1)
 
 
@@ -94,10 +96,10 @@ def test_removal_leaves_keys_hooks_and_outputs_as_before(nets, tokens):
             assert "forward" not in vars(module)
 
 
-def gradients(net: nn.Module, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+def gradients(net: nn.Module, inputs: list[torch.Tensor], **pattern: object) -> list[torch.Tensor]:
     """Forwards first, then one backward through all of them; the shuffle draws from a seed."""
     net.zero_grad()
-    with attach(net, net.blocks, [0.6] * DEPTH, torch.Generator().manual_seed(11)):
+    with attach(net, net.blocks, [0.6] * DEPTH, torch.Generator().manual_seed(11), **pattern):
         torch.manual_seed(3)
         sum(net(x).square().sum() for x in inputs).backward()
     return [parameter.grad.clone() for parameter in net.parameters()]
@@ -106,13 +108,14 @@ def gradients(net: nn.Module, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
 @pytest.mark.parametrize("use_reentrant", [True, False])
 @pytest.mark.parametrize("group", [1, 2, DEPTH])
 @pytest.mark.parametrize("forwards", [1, 3])
-def test_checkpointing_gives_the_gradients_of_no_checkpointing(nets, tokens, use_reentrant, group, forwards):
+@pytest.mark.parametrize("pattern", [{}, TOGETHER])
+def test_checkpointing_gives_the_gradients_of_no_checkpointing(nets, tokens, use_reentrant, group, forwards, pattern):
     net = nets["order_sensitive"]()
     net.group = group
     inputs = [(tokens + i).requires_grad_() for i in range(forwards)]
-    expected = gradients(net, inputs)
+    expected = gradients(net, inputs, **pattern)
     net.recompute = {"use_reentrant": use_reentrant}
-    for mine, theirs in zip(gradients(net, inputs), expected, strict=True):
+    for mine, theirs in zip(gradients(net, inputs, **pattern), expected, strict=True):
         assert torch.equal(mine, theirs)
 
 
@@ -270,11 +273,111 @@ def test_fixed_permutations_must_fit(nets, tokens):
     assert shuffle.last_draw == (False,) * DEPTH
 
 
-def test_a_training_that_goes_round_the_models_call_is_refused(nets, tokens):
+@pytest.mark.parametrize("calls_before", [0, 1])
+@pytest.mark.parametrize("backward_too", [False, True])
+def test_a_training_that_goes_round_the_models_call_is_refused(nets, tokens, calls_before, backward_too):
     net = nets["order_sensitive"]()
-    attach(net, net.blocks, [0.0] * DEPTH)
+    shuffle = attach(net, net.blocks, [1.0] * DEPTH)
+    for _ in range(calls_before):
+        loss = net(tokens).sum()
+        if backward_too:
+            loss.backward()
+    with pytest.raises(RuntimeError, match=r"block 0 ran in training outside a forward.*call the model itself"):
+        net.forward(tokens)
+    net.eval().forward(tokens)
+    shuffle.remove()
+    net.train().forward(tokens)
+
+
+def test_nothing_is_current_after_a_forward_or_a_backward_that_raised(nets, tokens, monkeypatch):
+    net = nets["order_sensitive"]()
+    attach(net, net.blocks, [1.0] * DEPTH)
+    with pytest.raises(RuntimeError, match="mat1"):
+        net(tokens[..., :3])
     with pytest.raises(RuntimeError, match="call the model itself"):
         net.forward(tokens)
+    net.recompute = {"use_reentrant": False}
+    loss = net(tokens).sum()
+    with monkeypatch.context() as broken, pytest.raises(ZeroDivisionError):
+        broken.setattr(type(net.blocks[1]), "forward", lambda self, x: 1 / 0)
+        loss.backward()
+    with pytest.raises(RuntimeError, match="call the model itself"):
+        net.forward(tokens)
+
+
+def test_a_checkpoint_around_the_whole_model_gives_the_gradients_of_none(nets, tokens):
+    inputs = [(tokens + i).requires_grad_() for i in range(3)]
+    net, found = nets["order_sensitive"](), []
+    for recompute in (False, True):
+        torch.manual_seed(3)
+        with attach(net, net.blocks, [0.6] * DEPTH, torch.Generator().manual_seed(11), **TOGETHER) as shuffle:
+            outputs = [checkpoint(net, x, use_reentrant=False) if recompute else net(x) for x in inputs]
+            drawn = shuffle.last_draw
+            found.append(torch.autograd.grad(sum(out.square().sum() for out in outputs), [*inputs, *net.parameters()]))
+            assert shuffle.last_draw == drawn
+            assert any(drawn)
+    for mine, theirs in zip(*found, strict=True):
+        assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("after_another_step", [False, True])
+def test_a_reentrant_checkpoint_around_the_whole_model_is_refused(nets, tokens, after_another_step):
+    net = nets["order_sensitive"]()
+    attach(net, net.blocks, [0.6] * DEPTH, torch.Generator())
+    if after_another_step:
+        net(tokens).sum().backward()
+    loss = checkpoint(net, tokens.requires_grad_(), use_reentrant=True).sum()
+    with pytest.raises(RuntimeError, match="use_reentrant=False"):
+        loss.backward()
+
+
+def test_scale_multiplies_all_rates_from_the_next_forward_on(nets, tokens):
+    net, draws, forwards = nets["residual"](), torch.Generator(), 600
+    shuffle = attach(net, net.blocks, [0.0, 0.5, 0.8, 1.0], draws)
+    assert shuffle.scale == 1
+    found = {}
+    for scale in (1.0, 0.5, 0.0):
+        draws.manual_seed(4)
+        shuffle.scale = scale
+        found[scale] = []
+        for _ in range(forwards):
+            net(tokens)
+            found[scale].append(shuffle.last_draw)
+        found[scale].append(draws.get_state().tolist())
+    assert found[1.0][-1] == found[0.5][-1] == found[0.0][-1]
+    assert set(found[0.0][:-1]) == {(False,) * DEPTH}
+    for scale in (1.0, 0.5):
+        for layer, rate in enumerate(shuffle.rates):
+            low, high = (
+                binom.interval(0.9999, forwards, rate * scale) if 0 < rate * scale < 1 else (rate * forwards,) * 2
+            )
+            assert low <= sum(drawn[layer] for drawn in found[scale][:-1]) <= high
+    for less, more in zip(found[0.5][:-1], found[1.0][:-1], strict=True):
+        assert all(b or not a for a, b in zip(less, more, strict=True))
+
+
+def test_a_scale_of_one_changes_nothing_and_one_set_before_the_backward_waits_for_the_next_forward(nets, tokens):
+    net = nets["order_sensitive"]()
+    net.recompute = {"use_reentrant": False}
+    found = []
+    for scale_before, scale_after in ((None, None), (1, None), (None, 0.0)):
+        torch.manual_seed(3)
+        with attach(net, net.blocks, [0.6] * DEPTH, torch.Generator().manual_seed(11)) as shuffle:
+            shuffle.scale = 1.0 if scale_before is None else scale_before
+            out = net(tokens)
+            shuffle.scale = 1.0 if scale_after is None else scale_after
+            found.append([out, *torch.autograd.grad(out.sum(), list(net.parameters()))])
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
+@pytest.mark.parametrize("scale", [-0.1, 1.1, float("nan")])
+def test_a_scale_outside_0_to_1_is_refused(nets, scale):
+    net = nets["residual"]()
+    shuffle = attach(net, net.blocks, [0.5] * DEPTH)
+    with pytest.raises(ValueError, match="scale"):
+        shuffle.scale = scale
+    assert shuffle.scale == 1
 
 
 def test_blocks_of_another_kind_are_refused():

@@ -22,9 +22,9 @@ from typing import Any
 
 import torch
 
-from slws_lab.spec import Resources
+from slws_lab.spec import Resources, RunSpec
 from slws_lab.tracking import Attempt, Claim, RunFolder, journal, provenance, read_json, starts, write_text
-from slws_lab.training import Interrupted, Surroundings, train
+from slws_lab.training import Interrupted, RankError, Surroundings, train
 
 KILLED = (
     f"the process died {starts.MAX_WITHOUT_PROGRESS} times before the next epoch was done "
@@ -69,7 +69,8 @@ def execute(attempt: Attempt, place: Place) -> str:
 
 
 def _execute(attempt: Attempt, place: Place, claim: Claim) -> str:
-    made = provenance.gather(place.root)
+    run = RunFolder(attempt.path.parent).spec()
+    made = provenance.with_files(provenance.gather(place.root), place.root, run.models)
     started, device = time.time(), _device(place.resources)
     threads = starts.threads_of(attempt, place.resources.threads)
     result: dict[str, Any] = {
@@ -83,7 +84,7 @@ def _execute(attempt: Attempt, place: Place, claim: Claim) -> str:
             _begin(attempt, threads, provenance.made_by(made, _device_name(device)))
             torch.set_num_threads(threads)
             try:
-                result |= _train(attempt, place, claim, device)
+                result |= _train(attempt, run, place, claim, device)
             except Interrupted:
                 starts.note_stop(attempt)
                 log.info("stopped as asked; the same command goes on from here")
@@ -115,8 +116,7 @@ def _begin(attempt: Attempt, threads: int, made_by: str) -> None:
     starts.note_start(attempt, threads=threads, made_by=made_by)
 
 
-def _train(attempt: Attempt, place: Place, claim: Claim, device: torch.device) -> dict[str, Any]:
-    run = RunFolder(attempt.path.parent).spec()
+def _train(attempt: Attempt, run: RunSpec, place: Place, claim: Claim, device: torch.device) -> dict[str, Any]:
     log.info("%s, attempt %d, on %s", attempt.run_id, attempt.number, _device_name(device))
 
     def report(epoch: int, metrics: dict[str, float]) -> None:
@@ -125,9 +125,12 @@ def _train(attempt: Attempt, place: Place, claim: Claim, device: torch.device) -
         journal.append(attempt.journal, epoch, time.time(), metrics)
         log.info("epoch %d: %s", epoch, ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
 
-    result = asdict(
-        train(run, Surroundings(attempt.checkpoint, device, report, place.should_stop, place.resources.scan))
-    )
+    resources = place.resources
+    around = Surroundings(
+        attempt.checkpoint, device, report, place.should_stop, resources.scan, place.root,
+        workers=resources.workers, resident=resources.resident, grad_checkpointing=resources.grad_checkpointing,
+    )  # fmt: skip
+    result = asdict(train(run, around))
     if not claim.held():
         raise ClaimLost
     return result
@@ -135,6 +138,8 @@ def _train(attempt: Attempt, place: Place, claim: Claim, device: torch.device) -
 
 def _cause(error: Exception) -> str:
     lines = str(error).strip().splitlines()
+    if isinstance(error, RankError):
+        return lines[0]
     return f"{type(error).__name__}: {lines[0] if lines else ''}".removesuffix(": ")
 
 

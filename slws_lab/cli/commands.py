@@ -101,7 +101,7 @@ def report(study: str, workspace: Path | None, out: Path | None, json: bool) -> 
 def why(name: str, workspace: Path | None, json: bool) -> None:
     from slws_lab.lab.explaining import why as explain
 
-    show.explanation(explain(here(workspace)[1], name), json)
+    show.explanation(explain(*here(workspace), name), json)
 
 
 def train(recipe: Path, seed: int, launcher: str, workspace: Path | None, json: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from slws_lab.errors import UserError, nearest
@@ -31,7 +32,7 @@ class Explanation:
     stale: tuple[str, ...]
 
 
-def why(workspace: Workspace, name: str) -> Explanation:
+def why(root: Path, workspace: Workspace, name: str) -> Explanation:
     """Explain a run, named by its id, or by the start of the id or of its last part.
 
     Raises:
@@ -49,5 +50,5 @@ def why(workspace: Workspace, name: str) -> Explanation:
     known = record(folder)
     return Explanation(
         folder.spec(), folder.canonical(), known, tuple(folder.attempts()),
-        tuple(staleness(known.result)) if known.done else (),
+        tuple(staleness(known.result, root)) if known.done else (),
     )  # fmt: skip

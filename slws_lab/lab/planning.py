@@ -43,7 +43,9 @@ class Plan:
     def stale(self) -> dict[str, list[str]]:
         """Run id -> why it is stale, for runs made by other code, data or packages than there are now."""
         reasons = {
-            run.run_id: staleness(run.record.result, self.facts[run.arm.id]["data_fingerprint"])
+            run.run_id: staleness(
+                run.record.result, self.project.study.root, self.facts[run.arm.id]["data_fingerprint"]
+            )
             for run in self.runs
             if not run.todo
         }

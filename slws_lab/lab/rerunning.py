@@ -47,7 +47,7 @@ def rerun(project: Project, name: str, *, launcher: str, replace: bool, watch: W
     runs, _ = find_runs(project, name)
     science.check(project)
     resources = _recorded(project, runs)
-    launching.slots(resources)
+    launching.slots(resources, project.design.ranks)
     folders = [project.workspace.run(run.run_id) for run in runs]
     before = [_counting(folder.chosen()) for folder in folders]
     after = [prepare(project, run, replace=replace) for run in runs]

@@ -12,7 +12,7 @@ from slws_lab.lab.planning import PlannedRun, plan
 from slws_lab.lab.project import Project
 from slws_lab.lab.shipping import Shipping
 from slws_lab.launch import LAUNCHERS, InProcess, Job, Launcher, Local, Work
-from slws_lab.spec import Resources
+from slws_lab.spec import Resources, total_epochs
 from slws_lab.tracking import Attempt, is_held, journal
 
 POLL_S = 0.2
@@ -82,7 +82,7 @@ def run(project: Project, options: Options, watch: Watch) -> Outcome:
     launcher = make_launcher(options.launcher)
     state = plan(project, options.only)
     resources = project.study.spec.resources
-    launcher.slots(resources)
+    launcher.slots(resources, project.design.ranks)
     stale = state.stale if options.refresh else {}
     todo = [run for run in state.runs if run.todo or run.run_id in stale]
     attempts = [prepare(project, run, replace=run.run_id in stale) for run in todo]
@@ -114,7 +114,8 @@ def execute(
 ) -> Outcome:
     """Execute attempts by a launcher and mirror them meanwhile."""
     started = time.monotonic()
-    work = Work(project.study.root, tuple(a.path for a in attempts), resources, project.workspace.jobs)
+    work = Work(project.study.root, tuple(a.path for a in attempts), resources, project.workspace.jobs,
+                project.design.ranks)  # fmt: skip
     shipping = Shipping(project)
     interrupted = False
     try:
@@ -155,7 +156,7 @@ def _work_off(launcher: Launcher, work: Work, runs: list[PlannedRun], attempts: 
             jobs = [job for job in jobs if job.poll()]
             free = tuple(attempt.path for attempt in left if not is_held(attempt.claim))
             if not jobs and free:
-                jobs = launcher.start(Work(work.root, free, work.resources, work.jobs))
+                jobs = launcher.start(Work(work.root, free, work.resources, work.jobs, work.ranks))
             watch(_progress(runs, attempts))
             time.sleep(POLL_S)
             left = [attempt for attempt in left if attempt.status is None]
@@ -180,7 +181,7 @@ def _stop(jobs: list[Job]) -> None:
 def _progress(runs: list[PlannedRun], attempts: list[Attempt]) -> Progress:
     statuses = [attempt.status for attempt in attempts]
     running = {
-        f"{run.arm.label} · seed {run.seed}": (_epochs(attempt), run.arm.recipe.train.epochs)
+        f"{run.arm.label} · seed {run.seed}": (_epochs(attempt), total_epochs(run.arm.recipe))
         for run, attempt, status in zip(runs, attempts, statuses, strict=True)
         if status is None and is_held(attempt.claim)
     }

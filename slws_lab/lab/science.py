@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from slws_lab.errors import SlwsError, UserError
 from slws_lab.lab.project import Project
-from slws_lab.spec import canonical, where_set
+from slws_lab.spec import Recipe, canonical, where_set
 from slws_lab.tracking import provenance, read_json, write_json
 
 
@@ -35,6 +37,18 @@ def ask(module: str, question: Any = None) -> Any:
     return json.loads(done.stdout)
 
 
+def outside_state(recipe: Recipe, root: Path) -> str:
+    """Return what tells whether the files that a recipe names have changed: its model files, and where its data lie.
+
+    Of the data the folders' times down to the third level count, which move when a file comes or goes: not every file.
+    """
+    made = provenance.with_files({"modules": {}}, root, recipe.models)
+    data = root / Path(os.path.expandvars(recipe.data.path or ".")).expanduser() if recipe.data.path else None
+    places = [data, *sorted(data.glob("*")), *sorted(p for p in data.glob("*/*/") if p.is_dir())] if data else []
+    times = [(str(place), place.stat().st_mtime_ns) for place in places if place.exists()]
+    return repr((made["modules"], times))
+
+
 def check(project: Project) -> dict[str, dict[str, Any]]:
     """Check the names that only the science tower knows, for all arms; the answer is kept per code and package versions.
 
@@ -46,13 +60,14 @@ def check(project: Project) -> dict[str, dict[str, Any]]:
     """
     arms = {canonical(arm.recipe): arm for arm in project.design.arms}
     scan = project.study.spec.resources.scan
-    state = repr((sorted(provenance.packages().items()), provenance.numeric_files_digest(), scan))
+    outside = [outside_state(arm.recipe, project.study.root) for arm in project.design.arms]
+    state = repr((sorted(provenance.packages().items()), provenance.numeric_files_digest(), scan, sorted(set(outside))))
     path = project.workspace.cache / f"check-{hashlib.sha256(state.encode()).hexdigest()[:12]}.json"
     known: dict[str, dict[str, Any]] = read_json(path) or {}
     new = {text: arm for text, arm in arms.items() if text not in known}
     if new:
         recipes = [arm.recipe.model_dump(mode="json") for arm in new.values()]
-        answers = ask("training", {"recipes": recipes, "scan": scan})
+        answers = ask("training", {"recipes": recipes, "root": str(project.study.root), "scan": scan})
         for arm, answer in zip(new.values(), answers, strict=True):
             if "error" in answer:
                 error = answer["error"]

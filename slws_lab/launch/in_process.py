@@ -23,7 +23,7 @@ class InProcess:
     def __init__(self, execute: Execute) -> None:
         self._execute = execute
 
-    def slots(self, resources: Resources) -> int:
+    def slots(self, resources: Resources, ranks: int = 1) -> int:
         return 1
 
     def start(self, work: Work) -> list[Job]:

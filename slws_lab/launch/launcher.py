@@ -23,12 +23,14 @@ class Work:
         attempts: Folders of the attempts, in the order in which they are wanted.
         resources: What each run may use.
         jobs: Folder for the jobs' own files and logs.
+        ranks: Processes that a run of these starts at most.
     """
 
     root: Path
     attempts: tuple[Path, ...]
     resources: Resources
     jobs: Path
+    ranks: int = 1
 
 
 class Job(Protocol):
@@ -49,8 +51,8 @@ class Launcher(Protocol):
 
     name: str
 
-    def slots(self, resources: Resources) -> int:
-        """Return how many runs fit at a time.
+    def slots(self, resources: Resources, ranks: int = 1) -> int:
+        """Return how many runs fit at a time, each of so many processes.
 
         Raises:
             UserError: The place has not what a run asks for.

@@ -25,11 +25,11 @@ class Local:
 
     name = "local"
 
-    def slots(self, resources: Resources) -> int:
-        return len(_devices(resources))
+    def slots(self, resources: Resources, ranks: int = 1) -> int:
+        return len(_devices(resources, ranks))
 
     def start(self, work: Work) -> list[Job]:
-        devices = _devices(work.resources)[: len(work.attempts)]
+        devices = _devices(work.resources, work.ranks)[: len(work.attempts)]
         return [LocalJob(work, work.jobs / f"local-{os.getpid()}-{i}", device) for i, device in enumerate(devices)]
 
 
@@ -100,15 +100,19 @@ class LocalJob:
             self._log.unlink()
 
 
-def _devices(resources: Resources) -> list[str | None]:
-    """Return a CUDA index a slot; None where a slot is on the CPU."""
+def _devices(resources: Resources, ranks: int) -> list[str | None]:
+    """Return the CUDA indices of each slot, as the environment names them; None where a slot is on the CPU."""
     found = inventory.gpus()
     if resources.gpus == 1 and not found:
-        raise UserError("the study asks for 1 GPU a run, and this machine has none", where="resources.gpus",
+        raise UserError("the study asks for 1 GPU a rank, and this machine has none", where="resources.gpus",
                         todo="set `resources: {gpus: 0}`, or leave gpus out to take a GPU only where there is one")  # fmt: skip
     if found and resources.gpus != 0:
-        return [gpu.index for gpu in found]
-    return [None] * max(1, inventory.cores() // resources.threads)
+        if len(found) < ranks:
+            raise UserError(f"a run of {ranks} ranks needs as many GPUs, and this machine has {len(found)}",
+                            where="train.ranks", todo="use fewer ranks, or `resources: {gpus: 0}`")  # fmt: skip
+        indices = [gpu.index for gpu in found]
+        return [",".join(indices[i : i + ranks]) for i in range(0, len(found) - ranks + 1, ranks)]
+    return [None] * max(1, inventory.cores() // (resources.threads * ranks))
 
 
 def _environment(resources: Resources, device: str | None) -> dict[str, str]:

@@ -78,6 +78,11 @@ class Design:
         """Map (arm id, seed) to run id."""
         return {(arm.id, seed): run_id(arm.run(seed)) for seed in self.seeds for arm in self.arms}
 
+    @cached_property
+    def ranks(self) -> int:
+        """The processes of the run that needs most."""
+        return max(arm.recipe.train.ranks for arm in self.arms)
+
     def arm(self, arm_id: str) -> Arm:
         return self._by_id[arm_id]
 

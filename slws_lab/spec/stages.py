@@ -30,7 +30,12 @@ def resolve(recipe: Recipe) -> tuple[Recipe, ...]:
     names = [stage.name for stage in recipe.stages]
     if len(set(names)) < len(names):
         raise UserError("two stages have the same name", where="stages", allowed="a name each")
-    return tuple(_resolve(base, stage.set, number) for number, stage in enumerate(recipe.stages))
+    resolved = tuple(_resolve(base, stage.set, number) for number, stage in enumerate(recipe.stages))
+    for number, stage in enumerate(recipe.stages[1:], 1):
+        if stage.start == "ema" and resolved[number - 1].train.ema_decay is None:
+            raise UserError("this stage starts from `ema`, and the one before it keeps no moving average",
+                            where=f"stages.{number}.start", todo="set train.ema_decay there, or `start: last`")  # fmt: skip
+    return resolved
 
 
 def total_epochs(recipe: Recipe) -> int:

@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -43,7 +44,15 @@ def module_digests() -> dict[str, str]:
     """Return module name -> 12 hex of its file, for the numeric modules imported by now."""
     modules = [(name, module.__file__) for name, module in sorted(sys.modules.items()) if name.startswith(NUMERIC)]
     files = {name: Path(file) for name, file in modules if file is not None}
-    return {name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for name, path in files.items()}
+    return {name: _digest(path) for name, path in files.items()}
+
+
+def with_files(made: dict[str, Any], root: Path, names: Sequence[str]) -> dict[str, Any]:
+    """Return a provenance that counts a user's own model files among the code, by their paths relative to the project's folder."""
+    if not names:
+        return made
+    modules = {**made["modules"], **{name: _digest(root / Path(name).expanduser()) for name in names}}
+    return {**made, "modules": modules, "code": code_digest(modules)}
 
 
 def numeric_files_digest() -> str:
@@ -65,16 +74,22 @@ def code_digest(modules: dict[str, str]) -> str:
     return hashlib.sha256(repr(sorted(modules.items())).encode()).hexdigest()[:12]
 
 
-def changed_modules(modules: dict[str, str]) -> list[str]:
-    """Return which of the recorded modules have another content on disk now, or are gone; nothing is imported."""
+def changed_modules(modules: dict[str, str], root: Path) -> list[str]:
+    """Return which of the recorded modules and files have another content on disk now, or are gone; nothing is imported."""
     home = Path(__file__).parents[1]
     changed = []
     for name, digest in modules.items():
         stem = home.joinpath(*name.split(".")[1:])
-        path = next((p for p in (stem.with_suffix(".py"), stem / "__init__.py") if p.is_file()), None)
-        if path is None or hashlib.sha256(path.read_bytes()).hexdigest()[:12] != digest:
+        own = name.startswith("slws_lab.") or name == "slws_lab"
+        places = (stem.with_suffix(".py"), stem / "__init__.py") if own else (root / Path(name).expanduser(),)
+        if next((_digest(path) for path in places if path.is_file()), None) != digest:
             changed.append(name)
     return changed
+
+
+def _digest(path: Path) -> str:
+    """Return 12 hex digits of a file; nothing for one that is not there: the run that names it will say so."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else ""
 
 
 def packages() -> dict[str, str]:

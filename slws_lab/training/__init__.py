@@ -1,6 +1,7 @@
 """Training: builds objects from a `RunSpec` and trains them. One of the two places where the towers meet; the other is `worker`."""
 
 from slws_lab.training.check import check
-from slws_lab.training.train import Interrupted, Surroundings, TrainResult, train
+from slws_lab.training.ranks import RankError, train
+from slws_lab.training.surroundings import Interrupted, Surroundings, TrainResult
 
-__all__ = ["Interrupted", "Surroundings", "TrainResult", "check", "train"]
+__all__ = ["Interrupted", "RankError", "Surroundings", "TrainResult", "check", "train"]

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 from slws_lab.spec import Recipe
 from slws_lab.training.check import check
 
 question = json.load(sys.stdin)
-json.dump(check([Recipe.model_validate(raw) for raw in question["recipes"]], question["scan"]), sys.stdout)
+recipes = [Recipe.model_validate(raw) for raw in question["recipes"]]
+json.dump(check(recipes, Path(question["root"]), question["scan"]), sys.stdout)

@@ -1,21 +1,24 @@
-"""Builds the objects of a training from its `RunSpec`: data set, model, shuffle, optimiser, schedule."""
+"""Builds the objects of a training from its recipe: data set, image transforms, model and what the shuffle needs of it."""
 
 from __future__ import annotations
 
-import math
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeGuard
 
 import timm
 import torch
-from timm.optim._param_groups import param_groups_weight_decay
-from timm.scheduler.cosine_lr import CosineLRScheduler
 from torch import nn
 
 import slws_lab.models
 from slws_lab import data, scan, shuffle
 from slws_lab.errors import UserError, nearest
-from slws_lab.spec import Recipe, ShuffleSpec, TrainSpec
+from slws_lab.spec import DataSpec, Recipe, ShuffleSpec
+from slws_lab.spec.weights import digest_of
+from slws_lab.training.foreign import load_model_files
 
 BLOCK_LISTS = ("layers", "blocks")
 
@@ -33,17 +36,33 @@ class Shape:
         return cls(dataset.size, dataset.channels, dataset.num_classes)
 
 
-def build_data(recipe: Recipe) -> data.DataSet:
-    """Load the recipe's data set and cut its splits.
+def build_data(recipe: Recipe, root: Path) -> data.DataSet:
+    """Find the recipe's data set and cut its splits.
+
+    Args:
+        recipe: The recipe.
+        root: The project's folder, to which `data.path` is relative.
 
     Raises:
-        UserError: No such data set.
+        UserError: No such data set, or it is not as a data set must be.
     """
-    name = recipe.data.name
-    if name not in data.DATASETS:
-        raise UserError(f"no data set '{name}'", where="data.name", allowed=", ".join(data.DATASETS),
-                        todo=nearest(name, data.DATASETS))  # fmt: skip
-    return data.load(name, recipe.data.val_fraction)
+    given = recipe.data.model_dump(include={field.name for field in dataclasses.fields(data.Request)})
+    try:
+        return data.load(data.Request(**given, root=root))
+    except UserError as error:
+        raise error.at(f"data.{error.where}" if error.where in DataSpec.model_fields else "data") from None
+
+
+def train_transform(spec: DataSpec, size: int) -> data.SampleTransform:
+    """Return what is done to each training image as it is read."""
+    augment = spec.augment
+    return data.SampleTransform(size, train=True, resized_crop=augment.resized_crop, auto=augment.auto,
+                                color_jitter=augment.color_jitter)  # fmt: skip
+
+
+def eval_transform(spec: DataSpec, size: int) -> data.SampleTransform:
+    """Return what is done to each image of an evaluation as it is read."""
+    return data.SampleTransform(size, train=False, eval_crop=spec.eval_crop)
 
 
 def resolve_scan(name: str, device: torch.device | None) -> str:
@@ -58,35 +77,79 @@ def resolve_scan(name: str, device: torch.device | None) -> str:
         raise error.at("resources.scan") from None
 
 
-def build_model(recipe: Recipe, shape: Shape, scan_backend: str) -> nn.Module:
+def build_model(recipe: Recipe, shape: Shape, scan_backend: str, root: Path) -> nn.Module:
     """Create the recipe's model by timm's registry; what the recipe says in `model.args` wins over the data's shape.
+
+    Args:
+        recipe: The recipe; the files of its `models:` are executed first.
+        shape: What the data ask of the model.
+        scan_backend: Name of a resolved selective-scan back-end.
+        root: The project's folder.
 
     Raises:
         UserError: No such model, or it does not take these arguments.
     """
-    name = recipe.model.name
+    load_model_files(recipe.models, root)
+    name, args = recipe.model.name, recipe.model.args
     if not timm.is_model(name):
         known = timm.list_models()
         raise UserError(f"no model '{name}'", where="model.name", allowed=", ".join(slws_lab.models.NAMES) + ", and timm's",
                         todo=nearest(name, known))  # fmt: skip
-    arguments: dict[str, Any] = {
-        "num_classes": shape.classes,
-        "in_chans": shape.channels,
-        "drop_path_rate": recipe.model.drop_path,
-    }
-    if name in slws_lab.models.NAMES:
-        arguments |= {"img_size": shape.size, "scan": scan_backend}
-    if "scan" in recipe.model.args:
+    if "scan" in args:
         raise UserError(
             "the scan back-end is no part of a model", where="model.args", todo="set `resources: {scan: NAME}`"
         )
+    arguments: dict[str, Any] = {"num_classes": shape.classes, "in_chans": shape.channels}
+    if recipe.model.drop_path:
+        arguments["drop_path_rate"] = recipe.model.drop_path
+    if name in slws_lab.models.NAMES:
+        arguments |= {"img_size": shape.size, "scan": scan_backend}
+    elif "img_size" not in args and _takes_img_size(timm.model_entrypoint(name)):
+        arguments["img_size"] = shape.size
     try:
-        return timm.create_model(name, **{**arguments, **recipe.model.args})
+        return timm.create_model(name, **{**arguments, **args})
     except UserError as error:
         raise error.at("model.args") from None
     except Exception as error:  # whatever a factory does with arguments that make no sense
         first = str(error).strip().split("\n", 1)[0]
         raise UserError(f"model '{name}' cannot be built: {first}", where="model.args") from error
+
+
+@cache
+def _takes_img_size(factory: Callable[..., nn.Module]) -> bool:
+    """Say whether a model is made for one image size, which its factory then takes as an argument.
+
+    No signature tells: timm's factories pass keywords on. So it is tried, without memory and without moving any generator.
+    """
+    with torch.random.fork_rng(devices=()), torch.device("meta"):
+        config = timm.get_pretrained_cfg(factory.__name__)  # None for a user's own model that says nothing
+        try:
+            factory(img_size=config.input_size[-1] if config else 224)
+        except TypeError:
+            return False
+        except Exception:  # it takes the argument; what else is wrong shows where the model is built
+            return True
+    return True
+
+
+def start_weights(model: nn.Module, recipe: Recipe, root: Path) -> str:
+    """Load the recipe's `model.init_from` into a model, and say in words what was used and what was not; empty without one.
+
+    Raises:
+        UserError: The file is not the one whose digest the run has, or holds no weights of this model.
+    """
+    given = recipe.model.init_from
+    if given is None:
+        return ""
+    path = root / Path(given.path).expanduser()
+    found = digest_of(path)
+    if given.sha256 != found:
+        raise UserError(f"'{given.path}' has changed since the run was planned (sha256 {found[:12]}...)", where="model.init_from",
+                        todo="put the old file back, or plan the study anew")  # fmt: skip
+    try:
+        return slws_lab.models.load_weights(model, path).text().replace(str(path), given.path)
+    except UserError as error:
+        raise error.at("model.init_from") from None
 
 
 def layer_rates(spec: ShuffleSpec, depth: int) -> tuple[float, ...]:
@@ -109,25 +172,50 @@ def token_blocks(model: nn.Module) -> list[nn.Module]:
     """
     for name in BLOCK_LISTS:
         blocks = getattr(model, name, None)
-        if isinstance(blocks, nn.ModuleList | nn.Sequential):
+        if _is_list(blocks):
             return list(blocks)
     raise UserError(f"{type(model).__name__} has no sequence of token blocks to shuffle", where="model.name",
                     allowed="a model with `layers` or `blocks`", todo="use shuffle.schedule: none for this model")  # fmt: skip
 
 
-def build_optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
-    """Return AdamW; vectors and what the model names are not decayed (A_log, a matrix, is: as in the official recipe)."""
-    names = getattr(model, "no_weight_decay", tuple)
-    kept: tuple[str, ...] = tuple(names())
-    groups = param_groups_weight_decay(model, spec.weight_decay, no_weight_decay_list=kept)
-    return torch.optim.AdamW(groups, lr=spec.lr, betas=spec.betas, eps=spec.eps, fused=True)
+def _is_list(blocks: object) -> TypeGuard[nn.ModuleList | nn.Sequential]:
+    return isinstance(blocks, nn.ModuleList | nn.Sequential)
 
 
-def build_schedule(optimizer: torch.optim.Optimizer, spec: TrainSpec, samples: int) -> CosineLRScheduler:
-    """Return a cosine per step from `lr` to `min_lr`, with linear warm-up, over all steps of the training."""
-    per_epoch = math.ceil(samples / spec.batch_size)
-    warmup = spec.warmup_epochs * per_epoch
-    return CosineLRScheduler(
-        optimizer, t_initial=spec.epochs * per_epoch - warmup, lr_min=spec.min_lr, warmup_t=warmup,
-        warmup_lr_init=spec.warmup_lr if warmup else spec.lr, warmup_prefix=True, t_in_epochs=False,
-    )  # fmt: skip
+def class_positions(model: nn.Module) -> tuple[int, ...]:
+    """Return where a model's class tokens and registers stand in its sequence of tokens.
+
+    Raises:
+        UserError: The model does not say so.
+    """
+    own = getattr(model, "class_positions", None)
+    if own is not None:
+        return tuple(own)
+    prefix = getattr(model, "num_prefix_tokens", None)
+    if prefix is None:
+        raise UserError(f"{type(model).__name__} does not say where its class tokens stand", where="shuffle.class_token",
+                        allowed="a model with `class_positions` or `num_prefix_tokens`")  # fmt: skip
+    return tuple(range(prefix))
+
+
+def checkpoint_blocks(model: nn.Module) -> None:
+    """Have a model compute its blocks again in the backward.
+
+    Raises:
+        UserError: It cannot.
+    """
+    switch = getattr(model, "set_grad_checkpointing", None)
+    try:
+        if switch is None:
+            raise AssertionError("it has no set_grad_checkpointing")
+        switch(True)
+    except AssertionError as error:  # what timm's models say that do not support it
+        raise UserError(f"{type(model).__name__} cannot compute its blocks again in the backward: {error}",
+                        where="resources.grad_checkpointing", todo="leave it out for this model") from None  # fmt: skip
+
+
+def compile_blocks(model: nn.Module) -> None:
+    """Compile each block's forward, or the whole model's where it has none; hooks stay outside and names as they are."""
+    parts = next((list(found) for name in BLOCK_LISTS if _is_list(found := getattr(model, name, None))), [model])
+    for part in parts:
+        part.forward = torch.compile(part.forward)

@@ -2,61 +2,70 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from slws_lab.errors import UserError
-from slws_lab.spec import Recipe
+from slws_lab.spec import AugmentSpec, Recipe, resolve_stages
 from slws_lab.training import build
 
 
-def check(recipes: list[Recipe], scan: str = "auto") -> list[dict[str, Any]]:
+def check(recipes: list[Recipe], root: Path = Path(), scan: str = "auto") -> list[dict[str, Any]]:
     """Return an answer a recipe: `{"params", "data_fingerprint"}`, or `{"error": {...}}` with the parts of a `UserError`.
 
     Each distinct model is built and called on the meta device, so no memory is used and nothing is computed.
 
     Args:
         recipes: The distinct settings of a study.
+        root: The project's folder, to which paths in recipes are relative.
         scan: Name of the selective-scan back-end.
     """
-    checker = _Checker(scan)
+    checker = _Checker(root, scan)
     return [checker.answer(recipe) for recipe in recipes]
 
 
 class _Checker:
     """One check at work; a data set is loaded and a model built once."""
 
-    def __init__(self, scan: str) -> None:
-        self.scan = scan
+    def __init__(self, root: Path, scan: str) -> None:
+        self.root, self.scan = root, scan
         self.data: dict[str, tuple[build.Shape, str]] = {}
         self.models: dict[str, nn.Module] = {}
 
     def answer(self, recipe: Recipe) -> dict[str, Any]:
         try:
             build.resolve_scan(self.scan, None)
-            shape, fingerprint = self._data(recipe)
-            model = self._model(recipe, shape)
-            if recipe.shuffle.schedule != "none":
-                build.layer_rates(recipe.shuffle, len(build.token_blocks(model)))
+            for stage in resolve_stages(recipe):
+                shape, fingerprint = self._data(stage)
+                model = self._model(stage, shape)
+                self._shuffle(stage, model)
         except UserError as error:
             parts = {"given": error.given, "where": error.where, "allowed": error.allowed, "todo": error.todo}
             return {"error": parts}
         return {"params": sum(p.numel() for p in model.parameters()), "data_fingerprint": fingerprint}
 
+    def _shuffle(self, recipe: Recipe, model: nn.Module) -> None:
+        if recipe.shuffle.schedule != "none":
+            build.layer_rates(recipe.shuffle, len(build.token_blocks(model)))
+            if not recipe.shuffle.class_token:
+                build.class_positions(model)
+
     def _data(self, recipe: Recipe) -> tuple[build.Shape, str]:
-        key = f"{recipe.data.name}/{recipe.data.val_fraction}"
+        build.train_transform(recipe.data, 1)  # refuses what timm has no policy for
+        key = repr(recipe.data.model_copy(update={"augment": AugmentSpec()}))
         if key not in self.data:
-            dataset = build.build_data(recipe)
+            dataset = build.build_data(recipe, self.root)
             self.data[key] = build.Shape.of(dataset), dataset.fingerprint
         return self.data[key]
 
     def _model(self, recipe: Recipe, shape: build.Shape) -> nn.Module:
-        key = f"{recipe.model!r}/{shape}"
+        key = f"{recipe.models}/{recipe.model!r}/{shape}"
         if key not in self.models:
             with torch.device("meta"):
-                model = build.build_model(recipe, shape, "reference")
+                model = build.build_model(recipe, shape, "reference", self.root)
                 _call(model, shape)
             self.models[key] = model
         return self.models[key]

@@ -2,37 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from slws_lab.data import Resident, normalize
+from slws_lab.data import Loader, normalize
 from slws_lab.training.numerics import Numerics
+from slws_lab.training.world import World
 
 BATCH = 256
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, split: Resident, numerics: Numerics) -> dict[str, float]:
-    """Return `loss` (cross-entropy, no smoothing), `top1` and `top5` in percent, over every sample once.
+def evaluate(model: nn.Module, samples: Loader, numerics: Numerics, world: World) -> dict[str, float]:
+    """Return `loss` (cross-entropy, no smoothing), `top1` and `top5` in percent, over every readable sample once.
 
     Args:
-        model: In eval mode when this returns as before.
-        split: The samples, on the model's device.
+        model: In the mode in which it was when this returns.
+        samples: The split's samples, for the model's device.
         numerics: Normalisation and precision.
+        world: The processes that share the samples; each gets the same answer.
     """
+    sums = torch.zeros(4, dtype=torch.float64)
+    for logits, labels in predictions(model, samples, numerics, world):
+        loss = F.cross_entropy(logits, labels, reduction="sum").double().cpu()
+        sums += torch.stack([loss, *_hits(logits, labels).double().cpu(), torch.tensor(float(len(labels)))])
+    loss, top1, top5, count = world.sum(sums.to(numerics.device)).tolist()
+    return {"loss": loss / count, "top1": 100.0 * top1 / count, "top5": 100.0 * top5 / count}
+
+
+@torch.inference_mode()
+def predictions(model: nn.Module, samples: Loader, numerics: Numerics, world: World) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield logits (batch, classes) in float32 and labels (batch,) of this process's share of the samples."""
     was_training = model.training
     model.eval()
-    loss, hits = torch.zeros((), dtype=torch.float64), torch.zeros(2, dtype=torch.int64)
-    for indices in torch.arange(len(split)).split(BATCH):
-        images, labels = split.batch(indices)
-        with numerics.autocast():
-            logits = model(normalize(images, numerics.mean, numerics.std)).float()
-        loss += F.cross_entropy(logits, labels, reduction="sum").double().cpu()
-        hits += _hits(logits, labels).cpu()
+    # Each process takes whole batches, so that the sums are those of one process up to the order of adding.
+    slots = list(torch.arange(len(samples)).split(BATCH))[world.rank :: world.size]
+    for batch in samples.batches(torch.arange(len(samples)), slots, 0):
+        if len(batch.labels):
+            with numerics.autocast():
+                logits = model(normalize(batch.images, numerics.mean, numerics.std)).float()
+            yield logits, batch.labels
     model.train(was_training)
-    top1, top5 = (100.0 * hits.double() / len(split)).tolist()
-    return {"loss": float(loss) / len(split), "top1": top1, "top5": top5}
 
 
 def _hits(logits: Tensor, labels: Tensor) -> Tensor:

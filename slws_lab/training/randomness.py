@@ -9,29 +9,32 @@ from typing import Literal
 import numpy as np
 import torch
 
-Stream = Literal["init", "order", "augment", "global", "shuffle"]
+Stream = Literal["init", "order", "sample", "augment", "global", "shuffle"]
 
 
-def key(seed: int, stream: Stream, step: int = 0) -> int:
+def key(seed: int, stream: Stream, step: int = 0, rank: int = 0, part: int = 0) -> int:
     """Return the 63-bit key of a draw.
 
     Args:
         seed: The run's seed.
         stream: What the draw is for. `global` feeds the process-wide generators, from which timm's drop path draws.
-        step: Number of the training step, or of the epoch for `order`.
+        step: Number of the training step, or of the epoch for `order` and `sample`, over all stages.
+        rank: Process among those that share a batch: each draws for its own samples.
+        part: Number of the part in which a rank takes its share of a batch.
     """
-    digest = hashlib.blake2b(f"{seed}/{stream}/{step}".encode(), digest_size=8).digest()
+    place = f"{step}/{rank}/{part}" if rank or part else f"{step}"  # one process keeps the keys that it always had
+    digest = hashlib.blake2b(f"{seed}/{stream}/{place}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
-def generator(seed: int, stream: Stream, step: int = 0) -> torch.Generator:
+def generator(seed: int, stream: Stream, step: int = 0, rank: int = 0, part: int = 0) -> torch.Generator:
     """Return a CPU generator at the start of a keyed stream: the same draws on every device."""
-    return torch.Generator(device="cpu").manual_seed(key(seed, stream, step))
+    return torch.Generator(device="cpu").manual_seed(key(seed, stream, step, rank, part))
 
 
-def seed_globals(seed: int, stream: Stream, step: int = 0) -> None:
+def seed_globals(seed: int, stream: Stream, step: int = 0, rank: int = 0, part: int = 0) -> None:
     """Re-seed torch's, numpy's and Python's process-wide generators, which libraries draw from."""
-    value = key(seed, stream, step)
+    value = key(seed, stream, step, rank, part)
     torch.manual_seed(value)
     np.random.seed(value % 2**32)
     random.seed(value)

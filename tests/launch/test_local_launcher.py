@@ -30,9 +30,18 @@ def test_slots_on_gpus_are_gpus_and_each_worker_sees_its_own(monkeypatch: pytest
     monkeypatch.setattr(inventory, "gpus", lambda: TWO_GPUS)
     assert Local().slots(Resources()) == 2
     assert [
-        local._environment(Resources(), device)["CUDA_VISIBLE_DEVICES"] for device in local._devices(Resources())
+        local._environment(Resources(), device)["CUDA_VISIBLE_DEVICES"] for device in local._devices(Resources(), 1)
     ] == ["0", "3"]
-    assert set(local._devices(Resources(gpus=0))) == {None}
+    assert set(local._devices(Resources(gpus=0), 1)) == {None}
+
+
+def test_a_run_of_several_ranks_takes_a_gpu_or_so_many_threads_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inventory, "gpus", lambda: TWO_GPUS)
+    assert local._devices(Resources(), 2) == ["0,3"]
+    with pytest.raises(UserError, match="3 ranks needs as many GPUs, and this machine has 2"):
+        Local().slots(Resources(), 3)
+    monkeypatch.setattr(inventory, "cores", lambda: 8)
+    assert [Local().slots(Resources(gpus=0, threads=2), ranks) for ranks in (1, 2, 8)] == [4, 2, 1]
 
 
 def test_a_gpu_that_is_not_there_is_the_users_to_mend(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ def test_a_timm_model_with_token_blocks_is_fine() -> None:
         ({"model": {"args": {"patch_size": 0}}}, "model.args", "cannot be built"),
         ({"model": {"args": {"img_size": 16}}}, "model.args", "does not take images of 8 px"),
         ({"model": {"args": {"num_classes": 3}}}, "model.args", "3 outputs for 10 classes"),
-        ({"data": {"name": "cifar"}}, "data.name", "no data set 'cifar'"),
+        ({"data": {"name": "cifar"}}, "data.name", "unknown data set 'cifar'"),
         ({"shuffle": {"schedule": "custom", "max_rate": 0.0, "rates": [0.1]}}, "shuffle", "3"),
         ({"model": {"name": "resnet18", "args": {}}}, "model.name", "no sequence of token blocks"),
     ],

@@ -47,7 +47,7 @@ def test_what_a_result_says(run_tiny: Train, tmp_path: Path) -> None:
     assert result.params == sum(tensor.numel() for tensor in weights(tmp_path / "a").values())
     assert {name: result.metrics[name] for name in curve[2]} == curve[2]
     names = {"loss", "top1", "top5", "loss_ema", "top1_ema", "top5_ema"}
-    assert set(curve[1]) == {"train/loss", "train/lr"} | {f"val/{name}" for name in names}
+    assert set(curve[1]) == {"train/loss", "train/lr", "train/shuffle_rate"} | {f"val/{name}" for name in names}
     assert not (tmp_path / "a" / "resume.pt").exists()
 
 
@@ -64,6 +64,7 @@ def test_a_rate_of_zero_equals_no_shuffle_with_every_other_stream_on(run_tiny: T
     _, without = run_tiny(spec(shuffle={"schedule": "none"}), "a")
     _, with_zero = run_tiny(spec(shuffle={"schedule": "linear", "max_rate": 0.0}), "b")
     _, with_some = run_tiny(spec(), "c")
+    assert [metrics.pop("train/shuffle_rate") for metrics in with_zero.values()] == [0.0, 0.0]
     assert without == with_zero
     assert equal_weights(tmp_path / "a", tmp_path / "b")
     assert without != with_some

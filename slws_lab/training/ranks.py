@@ -1,0 +1,214 @@
+"""A training in as many processes as its recipe's `ranks`: starts them, passes on what rank 0 reports, and names the first that failed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch.multiprocessing.spawn import ProcessException, start_processes
+
+from slws_lab.errors import UserError
+from slws_lab.spec import RunSpec
+from slws_lab.training.surroundings import Interrupted, Surroundings, TrainResult
+from slws_lab.training.train import train_rank
+from slws_lab.training.world import World
+
+POLL_S = 0.1
+log = logging.getLogger(__name__)
+
+
+class RankError(Exception):
+    """A rank failed, and with it the training; the message names the first that did, and why."""
+
+
+def train(run: RunSpec, around: Surroundings) -> TrainResult:
+    """Train a run to its end, from its checkpoint if there is one; in this process, or in one process a rank.
+
+    Raises:
+        Interrupted: `around.should_stop()` said so; the checkpoint is up to date.
+        UserError: Something that the recipe names is not there, or does not fit.
+        BrokenImage: An image cannot be read, and the recipe says stop.
+        RankError: One of several ranks failed, for one of these reasons or because it was killed.
+    """
+    if run.train.ranks == 1:
+        return train_rank(run, around)
+    devices = torch.cuda.device_count() if around.device.type == "cuda" else run.train.ranks
+    if devices < run.train.ranks:
+        raise UserError(
+            f"{run.train.ranks} ranks on {devices} GPUs", where="train.ranks", allowed="a GPU for each rank"
+        )
+    return _Ranks(run, around).wait()
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a rank is told; all of it can be sent to another process."""
+
+    run: RunSpec
+    around: Surroundings
+    threads: int
+    rendezvous: str
+
+
+class _Ranks:
+    """The processes of one training, seen from the one that started them."""
+
+    def __init__(self, run: RunSpec, around: Surroundings) -> None:
+        self._around = around
+        self._result: TrainResult | None = None
+        self._interrupted = False
+        self._failures: dict[int, tuple[float, str]] = {}
+        context = mp.get_context("spawn")
+        self._stop = context.Event()
+        around.folder.mkdir(parents=True, exist_ok=True)
+        self._rendezvous = around.folder / f"rendezvous-{os.getpid()}-{time.monotonic_ns()}"
+        # A rank asks its own process whether to stop, and reports through its pipe: functions cannot be sent.
+        plain = replace(around, report=_nowhere, should_stop=_never)
+        job = _Job(run, plain, torch.get_num_threads(), self._rendezvous.absolute().as_uri())
+        pipes = [context.Pipe(duplex=False) for _ in range(run.train.ranks)]
+        self._pipes = {rank: ours for rank, (ours, _) in enumerate(pipes)}
+        self._processes = start_processes(
+            _rank_main,
+            (job, [theirs for _, theirs in pipes], self._stop),
+            run.train.ranks,
+            join=False,
+            start_method="spawn",
+        )
+        for _, theirs in pipes:
+            theirs.close()  # so that a pipe ends when its rank does
+
+    def wait(self) -> TrainResult:
+        """Wait for the end, passing on reports as they come."""
+        try:
+            while not self._joined():
+                self._listen()
+                if self._around.should_stop():
+                    self._stop.set()
+            self._listen()
+        finally:
+            for process in self._processes.processes:
+                process.kill()  # nothing is left of a training that has failed or was given up
+                process.join()
+            self._rendezvous.unlink(missing_ok=True)
+        if self._interrupted:
+            raise Interrupted
+        if self._result is None:
+            raise RankError("all ranks ended without a result")
+        return self._result
+
+    def _joined(self) -> bool:
+        try:
+            return bool(self._processes.join(timeout=POLL_S))
+        except ProcessException as error:
+            self._listen()
+            raise RankError(self._first_cause(str(error))) from None
+
+    def _first_cause(self, otherwise: str) -> str:
+        """Name the rank that failed first: when one is killed, the others fail a moment later for want of it."""
+        for rank, process in enumerate(self._processes.processes):
+            code = process.exitcode
+            if code is not None and code < 0 and -code not in (signal.SIGTERM, signal.SIGINT):
+                return f"rank {rank} was killed by {signal.Signals(-code).name}"
+        if not self._failures:
+            return otherwise.strip().splitlines()[-1]
+        rank, (_, cause) = min(self._failures.items(), key=lambda item: item[1][0])
+        return f"rank {rank}: {cause}"
+
+    def _listen(self) -> None:
+        for rank, pipe in list(self._pipes.items()):
+            try:
+                while pipe.poll():
+                    self._hear(rank, *pipe.recv())
+            except (EOFError, OSError):  # the rank has ended, perhaps in the middle of a word
+                del self._pipes[rank]
+
+    def _hear(self, rank: int, kind: str, *said: Any) -> None:
+        if kind == "epoch":
+            self._around.report(*said)
+        elif kind == "log":
+            level, message = said
+            log.log(level, "rank %d: %s", rank, message)
+        elif kind == "result":
+            self._result = TrainResult(*said)
+        elif kind == "interrupted":
+            self._interrupted = True
+        else:
+            when, cause, trace = said
+            self._failures[rank] = (when, cause)
+            log.error("rank %d failed:\n%s", rank, trace)
+
+
+def _rank_main(rank: int, job: _Job, pipes: list[Connection], stop: Any) -> None:
+    """Train as one of the ranks; the entry point of a process."""
+    pipe = pipes[rank]
+    device = torch.device("cuda", rank) if job.around.device.type == "cuda" else job.around.device
+    torch.set_num_threads(job.threads)
+    with _saying(pipe), _group(rank, job, device):
+        around = replace(
+            job.around, device=device, world=World(rank, job.run.train.ranks), should_stop=stop.is_set,
+            report=lambda epoch, metrics: pipe.send(("epoch", epoch, metrics)),
+        )  # fmt: skip
+        try:
+            result = train_rank(job.run, around)
+        except Interrupted:
+            pipe.send(("interrupted",))
+            return
+        if rank == 0:
+            pipe.send(("result", *(getattr(result, name) for name in asdict(result))))
+
+
+@contextmanager
+def _group(rank: int, job: _Job, device: torch.device) -> Iterator[None]:
+    """Join the ranks, over a file in the run's folder: no port, and nothing that two trainings on a machine could share."""
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group(backend, init_method=job.rendezvous, rank=rank, world_size=job.run.train.ranks)
+    yield
+    dist.destroy_process_group()  # after a failure the others may never answer, and the process ends anyway
+
+
+@contextmanager
+def _saying(pipe: Connection) -> Iterator[None]:
+    """Send log records and a failure to the process that started this one."""
+    handler = _ToPipe(pipe)
+    logging.getLogger().addHandler(handler)
+    logging.getLogger().setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    try:
+        yield
+    except Exception as error:
+        lines = str(error).strip().splitlines()
+        cause = f"{type(error).__name__}: {lines[0] if lines else ''}".removesuffix(": ")
+        pipe.send(("failed", time.time(), cause, traceback.format_exc()))
+        raise
+
+
+class _ToPipe(logging.Handler):
+    """A log that is written elsewhere."""
+
+    def __init__(self, pipe: Connection) -> None:
+        super().__init__(logging.INFO)
+        self._pipe = pipe
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._pipe.send(("log", record.levelno, record.getMessage()))
+
+
+def _nowhere(epoch: int, metrics: dict[str, float]) -> None:
+    raise RuntimeError("a rank reports through its pipe")
+
+
+def _never() -> bool:
+    return False

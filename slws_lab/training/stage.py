@@ -1,0 +1,295 @@
+"""One stage of a training at work: epochs of steps on one data set at one size, from given weights."""
+
+from __future__ import annotations
+
+import logging
+import math
+import resource
+import time
+from collections.abc import Generator
+from contextlib import closing, nullcontext
+from dataclasses import asdict
+from itertools import islice
+from typing import Any
+
+import torch
+from timm.utils.model_ema import ModelEmaV3
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from slws_lab import models, shuffle
+from slws_lab.data import Augment, Batch, Loader, epoch_order, normalize
+from slws_lab.spec import Recipe
+from slws_lab.training import build, checkpoint
+from slws_lab.training.evaluate import evaluate
+from slws_lab.training.numerics import Numerics
+from slws_lab.training.optimizer import LearningRate, Objective, build_optimizer
+from slws_lab.training.randomness import generator, key, seed_globals
+from slws_lab.training.surroundings import Interrupted, Progress, Surroundings
+
+CHECKPOINT_SHARE = 0.02
+CHECKPOINT_MIN_S = 2.0
+
+log = logging.getLogger(__name__)
+
+
+class Stage:
+    """A stage of a training.
+
+    Args:
+        seed: The run's seed.
+        recipe: What this stage trains.
+        around: What the training gets from the outside.
+        progress: Where the training stands; kept up to date.
+        state: Checkpoint of this stage to go on from.
+        weights: Weights of the stage before, which this one starts from; without both the recipe says.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        recipe: Recipe,
+        around: Surroundings,
+        progress: Progress,
+        state: dict[str, Any] | None,
+        weights: dict[str, Tensor] | None,
+    ) -> None:
+        self.seed, self.recipe, self.spec, self.around, self.progress = seed, recipe, recipe.train, around, progress
+        self.world = around.world
+        self.dataset = build.build_data(recipe, around.root)
+        seed_globals(seed, "init")
+        self.model = self._model(state, weights)
+        # The average is copied before the shuffle's hooks are there: it never trains, so it never shuffles.
+        self.ema = ModelEmaV3(self.model, decay=self.spec.ema_decay) if self.spec.ema_decay else None
+        if self.ema is not None and state is not None:
+            self.ema.module.load_state_dict(state["ema"])
+        self.draws = torch.Generator(device="cpu")
+        self.rates, self.shuffle = self._attach_shuffle()
+        self.numerics = Numerics(around.device, self.spec.precision, self.dataset.mean, self.dataset.std)
+        self.loaders = {"train": self._loader("train"), "val": self._loader("val")}
+        augment = recipe.data.augment
+        self.augment = Augment(augment.crop, augment.flip, augment.erase, erase_mode=augment.erase_mode)
+        self.optimizer = build_optimizer(self.model, self.spec)
+        full = recipe.data.equal == "steps"
+        self.epoch_length = self.dataset.full_train if full else len(self.loaders["train"])
+        self.steps = math.ceil(self.epoch_length / self.spec.batch_size)
+        self.rate = LearningRate(self.optimizer, self.spec, self.steps)
+        classes = recipe.model.args.get("num_classes", self.dataset.num_classes)
+        self.objective = Objective(augment, self.spec.smoothing, int(classes or 0))
+        self.saved_at, self.save_cost = time.monotonic(), 0.0
+        self.loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=around.device)
+        if state is not None:
+            self.optimizer.load_state_dict(state["optimizer"])
+        self.net = self._prepared()
+        if state is None and progress.stage > 0:
+            self._save()  # so that what the stages before have cost is not lost with this one's first epoch
+
+    def run_epochs(self) -> dict[str, float]:
+        """Train what is left of the stage and return the last epoch's metrics; it ends early when it diverges."""
+        metrics: dict[str, float] = {}
+        for epoch in range(self.progress.step // self.steps, self.spec.epochs):
+            started = time.monotonic()
+            metrics = self._train_epoch(epoch)
+            if math.isfinite(metrics["train/loss"]):
+                metrics |= self._evaluate()
+            self._note_broken()
+            if self.progress.broken:
+                metrics["data/broken"] = float(len(self.progress.broken))
+            self.progress.seconds += time.monotonic() - started
+            if self.world.writes:
+                self.around.report(self.progress.epochs_before + epoch + 1, metrics)
+            if not math.isfinite(metrics.get("val/loss", math.nan)):
+                break
+            if epoch + 1 < self.spec.epochs:  # after the last epoch nothing of this stage is left to resume
+                self._save_sometimes()
+        return metrics
+
+    def weights(self, which: str) -> dict[str, Tensor]:
+        """Return the weights that a following stage starts from: `last`, or `ema` where there is a moving average."""
+        if which == "ema":
+            assert self.ema is not None, "resolving the stages has refused this"
+            return self.ema.module.state_dict()
+        return self.model.state_dict()
+
+    def _train_epoch(self, epoch: int) -> dict[str, float]:
+        started, first = time.monotonic(), self.progress.step - epoch * self.steps
+        scale = self._set_shuffle(epoch)
+        self.net.train()
+        seen = 0
+        with closing(self._batches(epoch, first)) as batches:  # so that no reading process outlives a stop
+            for step, parts in zip(range(first, self.steps), batches, strict=True):
+                if self.world.any(self.around.should_stop(), self.around.device):
+                    self.progress.seconds += time.monotonic() - started
+                    self._note_broken()
+                    self._save()
+                    raise Interrupted
+                size = min(self.spec.batch_size, self.epoch_length - step * self.spec.batch_size)
+                self._step(parts, spare=self.world.rank >= size)
+                seen += size
+        if not self.progress.samples:
+            raise OSError("no image of the train split can be read")
+        mean_loss = float(self.loss_sum) / self.progress.samples
+        self.loss_sum.zero_()
+        self.progress.samples = 0
+        return {
+            "train/loss": mean_loss,
+            "train/lr": self.optimizer.param_groups[-1]["lr"],
+            **({"train/stage": self.progress.stage + 1.0} if self.progress.stages > 1 else {}),
+            **({"train/shuffle_rate": max(self.rates) * scale} if self.rates else {}),
+            "train/images_per_s": seen / (time.monotonic() - started),
+            "train/peak_memory_mb": _peak_memory_mb(self.around.device),
+        }
+
+    def _batches(self, epoch: int, first: int) -> Generator[list[Batch]]:
+        """Yield, for each step from `first`, the parts of the batch that this rank takes one after another."""
+        number = self.progress.epochs_before + epoch
+        order = epoch_order(len(self.loaders["train"]), generator(self.seed, "order", number),
+                            self.recipe.data.augment.repeats, self.epoch_length)  # fmt: skip
+        parts = self.spec.accumulate
+        slots = [
+            part
+            for batch in torch.arange(len(order)).split(self.spec.batch_size)[first:]
+            for part in self._share(batch)
+        ]
+        with closing(self.loaders["train"].batches(order, slots, key(self.seed, "sample", number))) as batches:
+            while group := list(islice(batches, parts)):
+                yield group
+
+    def _share(self, batch: Tensor) -> list[Tensor]:
+        """Return this rank's slots of a batch in `accumulate` parts, some of which may be empty in an epoch's last batch.
+
+        A rank for which nothing is left takes a spare sample of no weight, since all ranks must add their gradients.
+        """
+        mine = batch[self.world.rank :: self.world.size]
+        mine = mine if len(mine) else batch[:1]
+        return list(mine.tensor_split(self.spec.accumulate))
+
+    def _step(self, parts: list[Batch], *, spare: bool) -> None:
+        """Take one step of the optimiser on all ranks' parts of a batch; each sample counts the same, wherever it is."""
+        step = self.progress.steps_before + self.progress.step
+        self.rate.set(self.progress.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        used = [(number, part) for number, part in enumerate(parts) if len(part.labels)]
+        mine = 0 if spare else sum(len(part.labels) for _, part in used)
+        total, empty = self.world.counts((mine, int(not used)), self.around.device)
+        self.progress.step += 1
+        if empty:  # none of a rank's images can be read: a step without an update, in all ranks
+            return
+        losses = torch.zeros((), dtype=torch.float64, device=self.around.device)
+        for number, part in used:
+            weight = 0.0 if spare else len(part.labels) * self.world.size / total
+            loss = self._part(part, (step, self.world.rank, number), weight, sync=number == used[-1][0])
+            losses += 0.0 if spare else loss
+        self._update()
+        self.loss_sum += self.world.sum(losses)
+        self.progress.samples += total
+
+    def _part(self, part: Batch, place: tuple[int, int, int], weight: float, *, sync: bool) -> Tensor:
+        """Add the gradients of a part of a batch and return the sum of its samples' losses."""
+        images = normalize(part.images, self.numerics.mean, self.numerics.std)
+        images = self.augment(images, generator(self.seed, "augment", *place))
+        seed_globals(self.seed, "global", *place)
+        images, targets = self.objective.mix(images, part.labels)
+        self.draws.manual_seed(key(self.seed, "shuffle", *place))
+        net = self.net
+        alone = net.no_sync() if isinstance(net, DistributedDataParallel) and not sync else nullcontext()
+        with alone:  # ranks add up their gradients once, at the last part
+            with self.numerics.autocast():
+                loss = self.objective(self.net(images).float(), targets)
+            (loss * weight).backward()
+        return loss.detach().double() * len(part.labels)
+
+    def _update(self) -> None:
+        if self.spec.clip_grad is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.clip_grad)
+        self.optimizer.step()
+        if self.ema is not None:
+            self.ema.update(self.model)
+
+    def _evaluate(self) -> dict[str, float]:
+        val = self.loaders["val"]
+        found = {f"val/{k}": v for k, v in evaluate(self.model, val, self.numerics, self.world).items()}
+        if self.ema is not None:
+            averaged = evaluate(self.ema.module, val, self.numerics, self.world)
+            found |= {f"val/{k}_ema": v for k, v in averaged.items()}
+        return found
+
+    def _note_broken(self) -> None:
+        """Take over from the loaders which images could not be read, over all ranks."""
+        if self.recipe.data.on_broken == "skip":
+            for loader in self.loaders.values():
+                self.progress.broken |= self.world.merge(loader.broken)
+
+    def _set_shuffle(self, epoch: int) -> float:
+        """Set the share of the shuffle's rates that holds in an epoch of this stage, and return it."""
+        if self.shuffle is None:
+            return 0.0
+        spec = self.recipe.shuffle
+        self.shuffle.scale = shuffle.factor(spec.over_time, epoch, self.spec.epochs, spec.off_last)
+        return self.shuffle.scale
+
+    def _model(self, state: dict[str, Any] | None, weights: dict[str, Tensor] | None) -> nn.Module:
+        scan = build.resolve_scan(self.around.scan, self.around.device)
+        model = build.build_model(self.recipe, build.Shape.of(self.dataset), scan, self.around.root)
+        if state is not None:
+            model.load_state_dict(state["model"])
+        elif weights is not None:
+            log.info("stage %d: %s", self.progress.stage + 1, models.load_weights(model, weights).text())
+        else:
+            self.progress.started_from = build.start_weights(model, self.recipe, self.around.root)
+            log.info("%s", self.progress.started_from or "weights drawn afresh")
+        return model.to(self.around.device)
+
+    def _attach_shuffle(self) -> tuple[tuple[float, ...], shuffle.LayerShuffle | None]:
+        spec = self.recipe.shuffle
+        if spec.schedule == "none":
+            return (), None
+        blocks = build.token_blocks(self.model)
+        rates = build.layer_rates(spec, len(blocks))
+        exempt = () if spec.class_token else build.class_positions(self.model)
+        return rates, shuffle.attach(self.model, blocks, rates, self.draws, permutation=spec.permutation,
+                                     window=spec.window, exempt=exempt)  # fmt: skip
+
+    def _loader(self, split: str) -> Loader:
+        spec = self.recipe.data
+        make = build.train_transform if split == "train" else build.eval_transform
+        return Loader(self.dataset.splits[split], make(spec, self.dataset.size), self.around.device,
+                      workers=self.around.workers, resident=self.around.resident, on_broken=spec.on_broken)  # fmt: skip
+
+    def _prepared(self) -> nn.Module:
+        """Return what is called in training: the model, checkpointed, compiled and shared by ranks as asked."""
+        if self.around.grad_checkpointing:
+            build.checkpoint_blocks(self.model)
+        if self.spec.compile:
+            build.compile_blocks(self.model)
+        if self.world.size == 1:
+            return self.model
+        devices = [self.around.device.index] if self.around.device.type == "cuda" else None
+        return DistributedDataParallel(self.model, device_ids=devices)
+
+    def _save_sometimes(self) -> None:
+        """Save when it is due: so seldom that saving takes a small share of the time, whatever the model's size."""
+        since = time.monotonic() - self.saved_at
+        if since >= max(CHECKPOINT_MIN_S, self.save_cost / CHECKPOINT_SHARE):
+            self._save()
+
+    def _save(self) -> None:
+        if not self.world.writes:
+            return
+        started = time.monotonic()
+        self.progress.loss_sum = float(self.loss_sum)
+        checkpoint.save(self.around.folder, {
+            "model": self.model.state_dict(),
+            "ema": self.ema.module.state_dict() if self.ema else None,
+            "optimizer": self.optimizer.state_dict(),
+            "progress": asdict(self.progress),
+        })  # fmt: skip
+        self.saved_at = time.monotonic()
+        self.save_cost = self.saved_at - started
+
+
+def _peak_memory_mb(device: torch.device) -> float:
+    """Return the device's peak in this run on a GPU, the process's largest resident size so far on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

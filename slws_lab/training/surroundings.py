@@ -1,0 +1,110 @@
+"""What a training gets from the outside and gives back: `Surroundings`, `Progress`, `TrainResult`, `Interrupted`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from slws_lab.training.world import World
+
+
+class Interrupted(Exception):
+    """The training was asked to stop; its checkpoint is written, and the same run goes on from there."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a training gets from the outside. Nothing of it changes a number, but for rounding.
+
+    Attributes:
+        folder: Where its checkpoint and final weights go.
+        device: Where it computes.
+        report: Called after each epoch, in rank 0, with the epoch's number (from 1, over all stages) and its metrics.
+        should_stop: Asked before each step.
+        scan: Name of the selective-scan back-end.
+        root: The project's folder, to which paths in the recipe are relative.
+        workers: Processes that read images; 0 reads here.
+        resident: Whether the whole data set is decoded onto the device; None where it fits.
+        grad_checkpointing: Whether blocks are computed again in the backward.
+        world: The processes that share the batches.
+    """
+
+    folder: Path
+    device: torch.device
+    report: Callable[[int, dict[str, float]], None]
+    should_stop: Callable[[], bool] = lambda: False
+    scan: str = "auto"
+    root: Path = field(default_factory=Path.cwd)
+    workers: int = 0
+    resident: bool | None = None
+    grad_checkpointing: bool = False
+    world: World = field(default_factory=World)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training ended with. Diverged is a result, not a failure.
+
+    Attributes:
+        status: finished, or diverged (the loss became NaN or infinite).
+        cause: When it diverged; empty otherwise.
+        epochs: Epochs done, over all stages.
+        metrics: The last epoch's metrics, finite ones only.
+        params: Trainable parameters of the model.
+        shuffle_rates: Shuffle rate of each layer, in the last stage; empty without the shuffle.
+        data_fingerprint: Digest of the data set and its splits.
+        scan_backend: Name of the selective-scan back-end; empty for a model without one.
+        seconds: Time spent training and evaluating, over all resumes.
+        started_from: What `init_from` gave and did not; empty without one.
+        broken: Images that could not be read and were left out: sample id -> cause.
+    """
+
+    status: Literal["finished", "diverged"]
+    cause: str
+    epochs: int
+    metrics: dict[str, float]
+    params: int
+    shuffle_rates: tuple[float, ...]
+    data_fingerprint: str
+    scan_backend: str
+    seconds: float
+    started_from: str = ""
+    broken: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Progress:
+    """Where a training stands; all that a checkpoint holds beside the weights.
+
+    Attributes:
+        stage: Number of the stage at work, from 0.
+        stages: How many there are.
+        steps_before: Steps of the stages before it.
+        epochs_before: Epochs of the stages before it.
+        step: Steps done in this stage.
+        seconds: Time spent so far.
+        loss_sum: Sum of the losses of this epoch's samples so far, over all ranks.
+        samples: How many samples these are.
+        started_from: See `TrainResult`.
+        broken: See `TrainResult`.
+    """
+
+    stage: int = 0
+    stages: int = 1
+    steps_before: int = 0
+    epochs_before: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    loss_sum: float = 0.0
+    samples: int = 0
+    started_from: str = ""
+    broken: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, state: dict[str, Any] | None) -> Progress:
+        """Read the progress out of a checkpoint; without one a training stands at its beginning."""
+        return cls(**state["progress"]) if state else cls()

@@ -1,4 +1,4 @@
-"""The bidirectional Vision Mamba mixer: one scan each way over the tokens, sharing projections and gate."""
+"""The Vision Mamba mixer: a scan in each of two or four directions over the tokens, sharing projections and gate."""
 
 from __future__ import annotations
 
@@ -11,64 +11,94 @@ from torch import Tensor, nn
 from slws_lab.models.conv import causal_conv
 from slws_lab.scan import selective_scan
 
-EXPAND = 2  # inner width per embedding width
 CONV_KERNEL = 4
+ROWS, COLUMNS = ("", "_b"), ("_c", "_c_b")  # how the official keys call the directions: each forth and back
+PARTS = ("conv1d{}", "x_proj{}", "dt_proj{}", "A{}_log", "D{}")  # and what each direction has of its own
 
 
 class BidirectionalMixer(nn.Module):
-    """Mix tokens by a forward and a backward selective scan, averaged, gated and projected back.
+    """Mix tokens by forward and backward selective scans, summed, scaled, gated and projected back.
 
-    Only the convolution, the step, B and C projections, A and D are separate for the backward direction (`_b`).
+    Only the convolution, the step, B and C projections, A and D are separate for each direction (`_b` is backward;
+    `_c` and `_c_b` read the patches column by column, the class token first).
 
     Args:
         embed_dim: Width of the tokens.
         d_state: Size of the state of each inner channel.
         scan: Name of a resolved scan back-end.
+        expand: Inner width per embedding width.
+        scale: What the sum over directions is multiplied by.
+        grid: Patches down and across, to scan column by column too; None for two directions, over any sequence.
 
-    Source: Vim (arXiv 2401.09417) and VideoMamba (arXiv 2403.06977), the variant that halves the sum.
+    Source: Vim (arXiv 2401.09417) and VideoMamba (arXiv 2403.06977), the variant that halves the sum; four
+    directions as in ARM's fine-tuning, which SLWS's masked distillation uses.
     """
 
-    def __init__(self, embed_dim: int, d_state: int, scan: str) -> None:
+    dt_proj: nn.Linear
+    dt_proj_b: nn.Linear
+
+    def __init__(
+        self,
+        embed_dim: int,
+        d_state: int,
+        scan: str,
+        expand: int = 2,
+        scale: float = 0.5,
+        grid: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__()
-        self.scan, self.d_state = scan, d_state
+        self.scan, self.d_state, self.scale, self.grid = scan, d_state, scale, grid
         self.dt_rank = math.ceil(embed_dim / 16)
-        width = EXPAND * embed_dim
-        low_rank = self.dt_rank + 2 * d_state
+        width = expand * embed_dim
         self.in_proj = nn.Linear(embed_dim, 2 * width, bias=False)
-        self.conv1d = nn.Conv1d(width, width, CONV_KERNEL, groups=width)
-        self.x_proj = nn.Linear(width, low_rank, bias=False)
-        self.dt_proj = nn.Linear(self.dt_rank, width)
-        self.A_log = nn.Parameter(_initial_A_log(width, d_state))
-        self.D = nn.Parameter(torch.ones(width))
-        self.conv1d_b = nn.Conv1d(width, width, CONV_KERNEL, groups=width)
-        self.x_proj_b = nn.Linear(width, low_rank, bias=False)
-        self.dt_proj_b = nn.Linear(self.dt_rank, width)
-        self.A_b_log = nn.Parameter(_initial_A_log(width, d_state))
-        self.D_b = nn.Parameter(torch.ones(width))
+        for suffix in ROWS if grid is None else ROWS + COLUMNS:
+            self._add_direction(suffix, width)
         self.out_proj = nn.Linear(width, embed_dim, bias=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Return the mixed tokens, (batch, length, embed_dim) like the input."""
-        x, z = self.in_proj(tokens).chunk(2, dim=-1)
-        forth = self._direction(x, self.conv1d, self.x_proj, self.dt_proj, self.A_log, self.D)
-        back = self._direction(x, self.conv1d_b, self.x_proj_b, self.dt_proj_b, self.A_b_log, self.D_b, reverse=True)
-        return self.out_proj((forth + back) * (0.5 * F.silu(z)))
+        """Return the mixed tokens, (batch, length, embed_dim) like the input.
 
-    def _direction(
-        self,
-        x: Tensor,
-        conv: nn.Conv1d,
-        x_proj: nn.Linear,
-        dt_proj: nn.Linear,
-        A_log: Tensor,
-        D: Tensor,
-        reverse: bool = False,
-    ) -> Tensor:
+        Raises:
+            ValueError: If columns are scanned and the tokens are not one class token and the grid.
+        """
+        x, z = self.in_proj(tokens).chunk(2, dim=-1)
+        y = self._there_and_back(x, ROWS)
+        if self.grid is not None:
+            height, width = self.grid
+            if tokens.shape[1] != 1 + height * width:
+                raise ValueError(f"scanning columns needs 1 + {height} x {width} tokens, got {tokens.shape[1]}")
+            y = y + _transposed(self._there_and_back(_transposed(x, height, width), COLUMNS), width, height)
+        return self.out_proj(y * (self.scale * F.silu(z)))
+
+    def _add_direction(self, suffix: str, width: int) -> None:
+        low_rank = self.dt_rank + 2 * self.d_state
+        made = (
+            nn.Conv1d(width, width, CONV_KERNEL, groups=width),
+            nn.Linear(width, low_rank, bias=False),
+            nn.Linear(self.dt_rank, width),
+            nn.Parameter(_initial_A_log(width, self.d_state)),
+            nn.Parameter(torch.ones(width)),
+        )
+        for part, value in zip(PARTS, made, strict=True):
+            setattr(self, part.format(suffix), value)
+
+    def _there_and_back(self, x: Tensor, suffixes: tuple[str, str]) -> Tensor:
+        forth, back = suffixes
+        return self._direction(x, forth) + self._direction(x, back, reverse=True)
+
+    def _direction(self, x: Tensor, suffix: str, reverse: bool = False) -> Tensor:
+        conv, x_proj, dt_proj, A_log, D = (getattr(self, part.format(suffix)) for part in PARTS)
         u = F.silu(causal_conv(x, conv, reverse))
         step, B, C = x_proj(u).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
         delta = F.linear(step, dt_proj.weight)
         A = -torch.exp(A_log)
         return selective_scan(u, delta, A, B, C, D, delta_bias=dt_proj.bias, reverse=reverse, backend=self.scan)
+
+
+def _transposed(tokens: Tensor, height: int, width: int) -> Tensor:
+    """Return the class token and then the patches, (height, width) row by row, column by column."""
+    patches = tokens[:, 1:].unflatten(1, (height, width)).transpose(1, 2).flatten(1, 2)
+    return torch.cat([tokens[:, :1], patches], dim=1)
 
 
 def _initial_A_log(width: int, d_state: int) -> Tensor:

@@ -30,24 +30,53 @@ def scan(inputs: ScanInputs) -> Tensor:
     dtype = inputs.accumulate_dtype
     u, A, B, C = (tensor.to(dtype) for tensor in (inputs.u, inputs.A, inputs.B, inputs.C))
     dt = time_steps(inputs)
-    y = _Recurrence.apply(dt, dt * u, A, B, C, inputs.reverse)
+    if torch.compiler.is_compiling():  # an operator of its own cannot be looked into, and costs more a call
+        y, _ = _recurrence_operator(dt, dt * u, A, B, C, inputs.reverse)
+    else:
+        y = _Recurrence.apply(dt, dt * u, A, B, C, inputs.reverse)
     return skip_and_gate(y, inputs)
 
 
+def _forward(dt: Tensor, x: Tensor, A: Tensor, B: Tensor, C: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:
+    """Return y_t = C_t h_t with h_t = exp(dt_t A) h_{t-1} + B_t x_t, and the states at chunk borders; x = dt u."""
+    y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    work = _Workspace(x, A, reverse)
+    borders = x.new_zeros(len(work.spans), x.shape[0], *work.rates.shape)
+    for rows in work.blocks:
+        for i, span in enumerate(work.spans):
+            chunk = _Chunk.of(dt, x, B, C, rows, span)
+            _, _, after = work.states(chunk, borders[i, rows])
+            borders[i + 1 : i + 2, rows] = work.last(after)
+            y[rows, span] = _contract_state(chunk.C, after).transpose(0, 1)
+    return y, borders
+
+
+def _backward(
+    grad_y: Tensor, dt: Tensor, x: Tensor, A: Tensor, B: Tensor, C: Tensor, borders: Tensor, reverse: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of dt, x, A, B and C."""
+    work = _Workspace(x, A, reverse)
+    grads = [torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (dt, x, B, C)]
+    grad_A = torch.zeros_like(work.rates)
+    for rows in work.blocks:
+        carry = torch.zeros_like(borders[0, rows])
+        for i, span in reversed(list(enumerate(work.spans))):
+            chunk = _Chunk.of(dt, x, B, C, rows, span)
+            grad_chunk = grad_y[rows, span].transpose(0, 1)
+            *parts, part_A, carry = work.gradients(chunk, borders[i, rows], grad_chunk, carry)
+            grad_A += part_A
+            for whole, part in zip(grads, parts, strict=True):
+                whole[rows, span] = part.transpose(0, 1)
+    grad_dt, grad_x, grad_B, grad_C = grads
+    return grad_dt, grad_x, grad_A.t().contiguous(), grad_B, grad_C
+
+
 class _Recurrence(torch.autograd.Function):
-    """y_t = C_t h_t with h_t = exp(dt_t A) h_{t-1} + B_t x_t, where x = dt u; arguments as in the port."""
+    """The recurrence for eager code; arguments as in `_forward`."""
 
     @staticmethod
     def forward(ctx: Any, dt: Tensor, x: Tensor, A: Tensor, B: Tensor, C: Tensor, reverse: bool) -> Tensor:
-        y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-        work = _Workspace(x, A, reverse)
-        borders = x.new_zeros(len(work.spans), x.shape[0], *work.rates.shape)
-        for rows in work.blocks:
-            for i, span in enumerate(work.spans):
-                chunk = _Chunk.of(dt, x, B, C, rows, span)
-                _, _, after = work.states(chunk, borders[i, rows])
-                borders[i + 1 : i + 2, rows] = work.last(after)
-                y[rows, span] = _contract_state(chunk.C, after).transpose(0, 1)
+        y, borders = _forward(dt, x, A, B, C, reverse)
         ctx.save_for_backward(dt, x, A, B, C, borders)
         ctx.reverse = reverse
         return y
@@ -55,21 +84,36 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
-        dt, x, A, B, C, borders = ctx.saved_tensors
-        work = _Workspace(x, A, ctx.reverse)
-        grads = [torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (dt, x, B, C)]
-        grad_A = torch.zeros_like(work.rates)
-        for rows in work.blocks:
-            carry = torch.zeros_like(borders[0, rows])
-            for i, span in reversed(list(enumerate(work.spans))):
-                chunk = _Chunk.of(dt, x, B, C, rows, span)
-                grad_chunk = grad_y[rows, span].transpose(0, 1)
-                *parts, part_A, carry = work.gradients(chunk, borders[i, rows], grad_chunk, carry)
-                grad_A += part_A
-                for whole, part in zip(grads, parts, strict=True):
-                    whole[rows, span] = part.transpose(0, 1)
-        grad_dt, grad_x, grad_B, grad_C = grads
-        return grad_dt, grad_x, grad_A.t(), grad_B, grad_C, None
+        return *_backward(grad_y, *ctx.saved_tensors, reverse=ctx.reverse), None
+
+
+_recurrence_operator = torch.library.custom_op("slws_lab::recurrence", _forward, mutates_args=())
+_gradient_operator = torch.library.custom_op("slws_lab::recurrence_gradient", _backward, mutates_args=())
+
+
+@_recurrence_operator.register_fake
+def _(dt: Tensor, x: Tensor, A: Tensor, B: Tensor, C: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:
+    chunks = len(_even_slices(x.shape[1], CHUNK))
+    return torch.empty_like(x), x.new_empty(chunks, x.shape[0], A.shape[1], A.shape[0])
+
+
+@_gradient_operator.register_fake
+def _(
+    grad_y: Tensor, dt: Tensor, x: Tensor, A: Tensor, B: Tensor, C: Tensor, borders: Tensor, reverse: bool
+) -> tuple[Tensor, ...]:
+    return tuple(tensor.new_empty(tensor.shape) for tensor in (dt, x, A, B, C))
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    *tensors, ctx.reverse = inputs
+    ctx.save_for_backward(*tensors, output[1])
+
+
+def _gradients(ctx: Any, grad_y: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    return *_gradient_operator(grad_y.contiguous(), *ctx.saved_tensors, reverse=ctx.reverse), None
+
+
+_recurrence_operator.register_autograd(_gradients, setup_context=_keep)
 
 
 @dataclass(frozen=True)

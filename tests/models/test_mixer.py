@@ -67,3 +67,25 @@ def test_commutes_with_flipping_when_both_directions_are_equal_and_only_then() -
             if twin in parameters:
                 parameters[twin].copy_(parameter)
     torch.testing.assert_close(built(tokens.flip(1)).flip(1), built(tokens), rtol=1e-11, atol=1e-13)
+
+
+def test_four_directions_read_rows_and_columns_and_average() -> None:
+    torch.manual_seed(0)
+    four = BidirectionalMixer(embed_dim=20, d_state=3, scan="chunked", expand=1, scale=0.25, grid=(2, 3)).double()
+    with torch.no_grad():
+        for parameter in four.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    tokens = torch.randn(2, 7, 20, dtype=torch.float64)
+    p = dict(four.named_parameters())
+    columns = [0, 1, 4, 2, 5, 3, 6]  # the class token first, then the 2 x 3 patches column by column
+    rows = torch.tensor(columns).argsort()
+    for image, mixed in zip(tokens, four(tokens), strict=True):
+        x, z = (image @ p["in_proj.weight"].t()).split(20, dim=1)
+        forth = one_direction(p, "", p["A_log"], x)
+        back = one_direction(p, "_b", p["A_b_log"], x.flip(0)).flip(0)
+        down = one_direction(p, "_c", p["A_c_log"], x[columns])[rows]
+        up = one_direction(p, "_c_b", p["A_c_b_log"], x[columns].flip(0)).flip(0)[rows]
+        expected = ((forth + back + down + up) * F.silu(z) / 4) @ p["out_proj.weight"].t()
+        torch.testing.assert_close(mixed, expected, rtol=1e-10, atol=1e-12)
+    with pytest.raises(ValueError, match="1 \\+ 2 x 3 tokens, got 6"):
+        four(tokens[:, 1:])

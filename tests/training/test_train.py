@@ -114,3 +114,25 @@ def test_bfloat16_runs_and_differs(run_tiny: Train) -> None:
     _, rounded = run_tiny(spec(train={"epochs": 1, "precision": "bf16"}), "b")
     assert rounded[1]["train/loss"] != exact[1]["train/loss"]
     assert rounded[1]["train/loss"] == pytest.approx(exact[1]["train/loss"], rel=0.05)
+
+
+def test_blocks_computed_again_in_the_backward_change_no_bit(run_tiny: Train, tmp_path: Path) -> None:
+    """With shuffle and drop path on."""
+    _, plain = run_tiny(spec(), "plain")
+    _, again = run_tiny(spec(), "again", grad_checkpointing=True)
+    assert again == plain
+    assert equal_weights(tmp_path / "plain", tmp_path / "again")
+
+
+def test_compiled_blocks_give_the_same_up_to_rounding(run_tiny: Train) -> None:
+    _, plain = run_tiny(spec(train={"epochs": 1}), "plain")
+    _, compiled = run_tiny(spec(train={"epochs": 1, "compile": True}), "compiled")
+    assert compiled[1] == pytest.approx(plain[1], rel=1e-3)
+
+
+@pytest.mark.parametrize("switch", [{"permutation": "sample"}, {"window": 3}, {"class_token": False}, {"over_time": "ramp_up"}])
+def test_each_switch_of_the_shuffle_is_another_training(switch: dict[str, object], run_tiny: Train) -> None:
+    always = {"schedule": "constant", "max_rate": 1.0}
+    _, plain = run_tiny(spec(shuffle=always, train={"epochs": 1}), "a")
+    _, switched = run_tiny(spec(shuffle={**always, **switch}, train={"epochs": 1}), "b")
+    assert switched[1]["train/loss"] != plain[1]["train/loss"]

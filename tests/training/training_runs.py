@@ -41,14 +41,15 @@ def run_tiny(tmp_path: Path) -> Train:
     torch.set_num_threads(1)
 
     def call(
-        run: RunSpec, folder: str = "a", stop: Callable[[], bool] = lambda: False, curve: Curve | None = None
-    ) -> tuple[TrainResult, Curve]:
+        run: RunSpec, folder: str = "a", stop: Callable[[], bool] = lambda: False, curve: Curve | None = None,
+        **more: Any,
+    ) -> tuple[TrainResult, Curve]:  # fmt: skip
         reported: Curve = {} if curve is None else curve
 
         def report(epoch: int, metrics: dict[str, float]) -> None:
             reported[epoch] = {name: value for name, value in metrics.items() if name not in MEASURED}
 
-        result = train(run, Surroundings(tmp_path / folder, torch.device("cpu"), report, stop))
+        result = train(run, Surroundings(tmp_path / folder, torch.device("cpu"), report, stop, **more))
         return result, reported
 
     return call

@@ -1,0 +1,51 @@
+"""The parts that all families are made of: patches, norms, the head, and the rule of drop path."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from slws_lab.models.config import VisionMambaConfig
+
+NORM_EPS = 1e-5
+
+
+class PatchEmbed(nn.Module):
+    """Cut images (batch, channels, height, width) into patch tokens (batch, patches, embed_dim)."""
+
+    strict_img_size = True  # timm asks for it
+
+    def __init__(self, config: VisionMambaConfig) -> None:
+        super().__init__()
+        self.set_input_size(config)
+        self.proj = nn.Conv2d(config.in_chans, config.embed_dim, config.patch_size, config.step)
+
+    def set_input_size(self, config: VisionMambaConfig) -> None:
+        """Take images of the configuration's shape from now on."""
+        self.shape, self.img_size = config.image_shape, config.image_shape[1:]
+        self.grid_size, self.num_patches = config.grid_size, config.num_patches
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the tokens row by row; raises ValueError for images of another shape."""
+        if tuple(images.shape[1:]) != self.shape:
+            raise ValueError(f"the model takes images of shape {self.shape}, got {tuple(images.shape[1:])}")
+        return self.proj(images).flatten(2).transpose(1, 2)
+
+
+def drop_path_rates(last: float, depth: int) -> list[float]:
+    """Return depth + 1 rates: item i acts on what enters layer i, the last one on the last layer's output.
+
+    Nothing precedes layer 0, and the rule starts its line at layer 0's *output*: the first two rates are 0.
+    """
+    return [0.0, *torch.linspace(0, last, depth, device="cpu", dtype=torch.float64).tolist()]
+
+
+def norm(config: VisionMambaConfig, width: int | None = None) -> nn.Module:
+    """Return the norm that the configuration asks for, over `width` channels; None means embed_dim."""
+    kind = nn.LayerNorm if config.layer_norm else nn.RMSNorm
+    return kind(width or config.embed_dim, eps=NORM_EPS)
+
+
+def classifier(width: int, num_classes: int) -> nn.Module:
+    """Return a linear head, or the identity for 0 classes."""
+    return nn.Linear(width, num_classes) if num_classes else nn.Identity()

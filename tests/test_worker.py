@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 
+import psutil
 from training_runs import spec
 
 from slws_lab import worker
@@ -93,3 +95,29 @@ def test_a_run_that_lost_its_claim_writes_nothing_more(tmp_path: Path) -> None:
     assert worker.execute(attempt, worker.Place(tmp_path, Resources(gpus=0), steal)) == "taken"
     assert attempt.result() is None
     assert not attempt.journal.exists()
+
+
+def test_a_killed_rank_fails_its_run_with_the_true_first_cause_in_the_record(tmp_path: Path) -> None:
+    run = spec(train={"epochs": 500, "ranks": 2})
+    folder = Workspace(tmp_path).run(run)
+    folder.create(run)
+    attempt = folder.attempt(1)
+    killed: list[psutil.Process] = []
+
+    def kill_one() -> bool:
+        if not killed and len(list(journal.read(attempt.journal))) > 1:
+            killed.append(ranks()[-1])
+            killed[0].kill()
+        return False
+
+    assert worker.execute(attempt, worker.Place(tmp_path, Resources(gpus=0), kill_one)) == "failed"
+    cause = (attempt.result() or {})["cause"]
+    assert re.fullmatch(r"rank \d was killed by SIGKILL", cause)
+    assert killed and not ranks()
+    assert not list(attempt.path.rglob("rendezvous*"))
+
+
+def ranks() -> list[psutil.Process]:
+    """Return this process's children that train."""
+    children = psutil.Process().children()
+    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]

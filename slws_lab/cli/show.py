@@ -18,6 +18,7 @@ from slws_lab.reports import Cell, Report
 from slws_lab.tracking import RunRecord
 
 COLOURS = {"finished": "green", "failed": "red", "diverged": "magenta", "running": "yellow", "pending": "dim"}
+BROKEN_SHOWN = 5  # more would push the rest off the screen
 VERDICTS = {"helps": "green", "hurts": "red", "equivalent": "cyan"}
 
 
@@ -175,12 +176,25 @@ def explanation(known: Any, json: bool) -> None:
              f"data {record.result.get('data_fingerprint', 'unknown')}, scan {record.result.get('scan_backend') or 'none'}, "
              f"{record.result['threads']} thread(s)")  # fmt: skip
         line("with " + ", ".join(f"{name} {version}" for name, version in made_by["packages"].items()))
+    for text in filter(None, str(record.result.get("started_from") or "").splitlines()):
+        line(text)
+    _broken(record.result)
     for reason in known.stale:
         out.print(f"[yellow]stale: {escape(reason)}[/]", soft_wrap=True)
     if record.done and not known.stale:
         line("fresh: code and packages are the same now")
     elif known.stale:
         line("`slws run STUDY --refresh` reruns what is stale")
+
+
+def _broken(result: dict[str, Any]) -> None:
+    """Name the images that a run left out since they could not be read, the first few of them."""
+    broken: dict[str, str] = result.get("broken") or {}
+    if broken:
+        out.print(f"[yellow]{len(broken)} images could not be read and were left out:[/]")
+        for sample_id, cause in list(broken.items())[:BROKEN_SHOWN]:
+            line(f"    {sample_id}: {cause}")
+        line("`slws data check RECIPE` names all") if len(broken) > BROKEN_SHOWN else None
 
 
 def training(project: Project, record: RunRecord, ended: Outcome, json: bool) -> None:
@@ -193,6 +207,7 @@ def training(project: Project, record: RunRecord, ended: Outcome, json: bool) ->
         drawn = table("metric", "last epoch")
         for name, value in record.result["metrics"].items():
             drawn.add_row(name, f"{value:.5g}")
+        _broken(record.result)
         out.print(drawn)
     line(f"{record.run_id}: {record.status}  ({project.workspace.run(record.run_id).path})")
     if ended.mirror:

@@ -84,7 +84,8 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
-        return *_backward(grad_y, *ctx.saved_tensors, reverse=ctx.reverse), None
+        dt, x, A, B, C, borders = ctx.saved_tensors
+        return *_backward(grad_y, dt, x, A, B, C, borders, ctx.reverse), None
 
 
 _recurrence_operator = torch.library.custom_op("slws_lab::recurrence", _forward, mutates_args=())
@@ -110,7 +111,8 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 
 
 def _gradients(ctx: Any, grad_y: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    return *_gradient_operator(grad_y.contiguous(), *ctx.saved_tensors, reverse=ctx.reverse), None
+    dt, x, A, B, C, borders = ctx.saved_tensors
+    return *_gradient_operator(grad_y.contiguous(), dt, x, A, B, C, borders, ctx.reverse), None
 
 
 _recurrence_operator.register_autograd(_gradients, setup_context=_keep)

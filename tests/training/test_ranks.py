@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 
-import psutil
 import pytest
 from safetensors.torch import load_file
 from training_runs import Curve, Train, spec
@@ -48,25 +45,6 @@ def test_an_interrupted_training_of_two_ranks_ends_like_an_undisturbed_one(run_t
     run_tiny(run, "stopped", curve=curve)
     assert curve == undisturbed
     assert largest_difference(tmp_path / "undisturbed", tmp_path / "stopped") == 0
-
-
-def test_a_killed_rank_fails_the_training_by_its_name(run_tiny: Train) -> None:
-    curve = Curve()
-    killed: list[int] = []
-
-    def kill_one() -> bool:
-        if curve and not killed:
-            ranks = sorted(
-                child.pid for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())
-            )
-            killed.append(ranks[-1])
-            os.kill(ranks[-1], signal.SIGKILL)
-        return False
-
-    with pytest.raises(RankError, match=r"rank \d was killed by SIGKILL"):
-        run_tiny(spec(train={"ranks": 2, "epochs": 500}), "a", kill_one, curve)
-    assert killed
-    assert not [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
 
 
 def test_a_mistake_in_a_rank_is_told_as_the_first_cause(run_tiny: Train) -> None:

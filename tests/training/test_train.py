@@ -130,7 +130,9 @@ def test_compiled_blocks_give_the_same_up_to_rounding(run_tiny: Train) -> None:
     assert compiled[1] == pytest.approx(plain[1], rel=1e-3)
 
 
-@pytest.mark.parametrize("switch", [{"permutation": "sample"}, {"window": 3}, {"class_token": False}, {"over_time": "ramp_up"}])
+@pytest.mark.parametrize(
+    "switch", [{"permutation": "sample"}, {"window": 3}, {"class_token": False}, {"over_time": "ramp_up"}]
+)
 def test_each_switch_of_the_shuffle_is_another_training(switch: dict[str, object], run_tiny: Train) -> None:
     always = {"schedule": "constant", "max_rate": 1.0}
     _, plain = run_tiny(spec(shuffle=always, train={"epochs": 1}), "a")

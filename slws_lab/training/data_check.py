@@ -1,0 +1,66 @@
+"""`python -m slws_lab.training.data_check` reads a recipe's data once, or fetches a set: a question and its answer are JSON.
+
+The lab tower asks so, in a process of its own, since it never imports torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from slws_lab import data
+from slws_lab.errors import SlwsError, UserError
+from slws_lab.spec import Recipe
+from slws_lab.training import build
+from slws_lab.training.answering import Json, reply
+
+
+def check(recipe: Recipe, root: Path, workers: int) -> Json:
+    """Read every image of a recipe's data set and return what was found.
+
+    Args:
+        recipe: The recipe.
+        root: The project's folder, to which `data.path` is relative.
+        workers: Processes that read; 0 reads in this one.
+
+    Returns:
+        As `data.examine`, and `mean`, `std` (by channel, pixels from 0 to 1), `size` (pixels) and `channels` that a model sees.
+
+    Raises:
+        UserError: No such data set, or it is not as a data set must be.
+    """
+    dataset = build.build_data(recipe, root)
+    seen = {name: getattr(dataset, name) for name in ("mean", "std", "size", "channels")}
+    return data.examine(_request(recipe, root), workers) | seen
+
+
+def _request(recipe: Recipe, root: Path) -> data.Request:
+    given = recipe.data.model_dump(include={field.name for field in dataclasses.fields(data.Request)})
+    return data.Request(**given, root=root)
+
+
+def download(name: str, folder: Path) -> Json:
+    """Fetch a small data set into a folder.
+
+    Raises:
+        UserError: No such set.
+        SlwsError: It cannot be fetched.
+    """
+    try:
+        data.download(name, folder)
+    except UserError as error:
+        if error.__cause__ is None:
+            raise
+        raise SlwsError(str(error)) from error  # what the network does is no mistake of the user's
+    return {"name": name, "folder": str(folder)}
+
+
+def answer(question: Json) -> Json:
+    """Answer a question of the lab's: `download` and `folder`, or `recipe`, `root` and `workers`."""
+    if "download" in question:
+        return download(question["download"], Path(question["folder"]))
+    return check(Recipe.model_validate(question["recipe"]), Path(question["root"]), question["workers"])
+
+
+if __name__ == "__main__":
+    reply(answer)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from multiprocessing.connection import Connection
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import torch
@@ -72,6 +74,8 @@ class _Ranks:
         context = mp.get_context("spawn")
         self._stop = context.Event()
         around.folder.mkdir(parents=True, exist_ok=True)
+        for left in around.folder.glob("rendezvous-*"):  # by a process that was killed
+            left.unlink()
         self._rendezvous = around.folder / f"rendezvous-{os.getpid()}-{time.monotonic_ns()}"
         # A rank asks its own process whether to stop, and reports through its pipe: functions cannot be sent.
         plain = replace(around, report=_nowhere, should_stop=_never)
@@ -151,6 +155,7 @@ class _Ranks:
 
 def _rank_main(rank: int, job: _Job, pipes: list[Connection], stop: Any) -> None:
     """Train as one of the ranks; the entry point of a process."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     pipe = pipes[rank]
     device = torch.device("cuda", rank) if job.around.device.type == "cuda" else job.around.device
     torch.set_num_threads(job.threads)
@@ -166,6 +171,14 @@ def _rank_main(rank: int, job: _Job, pipes: list[Connection], stop: Any) -> None
             return
         if rank == 0:
             pipe.send(("result", *(getattr(result, name) for name in asdict(result))))
+
+
+def _end_with_parent() -> None:
+    """End this process at once when the one that started it is gone: nobody hears it, and another may take the run over."""
+    parent = parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
 
 
 @contextmanager

@@ -19,6 +19,9 @@ app = typer.Typer(
     epilog="Exit codes: 0 complete, 1 failed or missing runs or a failed check, 2 a mistake of yours (one message), 130 interrupted.",
 )
 
+data_app = typer.Typer(no_args_is_help=True, help="Read a data set through, or fetch one.")
+app.add_typer(data_app, name="data", rich_help_panel="Workshop")
+
 Study = Annotated[str, typer.Argument(metavar="STUDY", help="Path of a study file, or its name under studies/.")]
 Workspace = Annotated[
     Path | None, typer.Option(help="Folder of run folders and store; default .slws in the root, or SLWS_WORKSPACE.")
@@ -121,6 +124,47 @@ def train(
     commands.train(recipe, seed, launcher, workspace, json)
 
 
+@app.command("eval", rich_help_panel="Runs")
+def evaluate(  # noqa: PLR0913, PLR0917 (a parameter for each option)
+    what: Annotated[
+        str, typer.Argument(metavar="RUN|CHECKPOINT", help="A run id, or the start of one; or, with --recipe, a file.")
+    ],
+    recipe: Annotated[
+        Path | None, typer.Option(help="Recipe that says which model and data a file of weights belongs to.")
+    ] = None,
+    split: Annotated[str, typer.Option(metavar="test|val", help="Which samples.")] = "test",
+    data: Annotated[
+        str | None, typer.Option(metavar="NAME[:PATH]", help="Another data set, with the classes of the recipe's.")
+    ] = None,
+    resolution: Annotated[
+        int | None, typer.Option(min=1, max=4096, help="Pixels of the images; position embeddings are resized.")
+    ] = None,
+    crop: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="Side of the centre crop, as a share of the resized image's.")
+    ] = None,
+    weights: Annotated[
+        str, typer.Option(metavar="ema|last|both", help="Moving average, last weights, or both where there are both.")
+    ] = "both",
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Threads on the CPU; default those of the run, 1 for a file.")
+    ] = None,
+    gpus: Annotated[int | None, typer.Option(min=0, max=1, help="0 or 1; default a GPU where there is one.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a batch.")] = 256,
+    workers: Annotated[int, typer.Option(min=0, max=256, help="Processes that read images; 0 reads in one.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for evaluation.json, per_class.csv and confusion.csv.")
+    ] = None,
+    workspace: Workspace = None,
+    json: Json = False,
+) -> None:
+    """Evaluate a run or a checkpoint: accuracy, classes, confusion, calibration, speed. The one command that evaluates on test."""
+    from slws_lab.cli import commands
+    from slws_lab.lab.evaluating import Options
+
+    options = Options(split, data, resolution, crop, weights, threads, gpus, batch_size, workers)
+    commands.evaluate(what, recipe, options, out, workspace, json)
+
+
 @app.command(rich_help_panel="MLflow")
 def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 5000,
@@ -181,3 +225,29 @@ def doctor(workspace: Workspace = None, json: Json = False) -> None:
     from slws_lab.cli import commands
 
     commands.doctor(workspace, json)
+
+
+@data_app.command("check")
+def data_check(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Path of the recipe whose data set is read.")],
+    workers: Annotated[int, typer.Option(min=0, max=256, help="Processes that read images; 0 reads in one.")] = 0,
+    json: Json = False,
+) -> None:
+    """Read every image of a recipe's data once: counts, sizes, broken and repeated images.
+
+    Exit code 1 if an image is broken or if train and test share images.
+    """
+    from slws_lab.cli import commands
+
+    commands.data_check(recipe, workers, json)
+
+
+@data_app.command("download")
+def data_download(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="cifar10, cifar100 or fashion_mnist.")],
+    folder: Annotated[Path | None, typer.Argument(metavar="[FOLDER]", help="Default data/ in the root.")] = None,
+) -> None:
+    """Fetch a small data set from where its authors keep it."""
+    from slws_lab.cli import commands
+
+    commands.data_download(name, folder)

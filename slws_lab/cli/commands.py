@@ -10,6 +10,7 @@ import typer
 
 from slws_lab.cli import show
 from slws_lab.cli.progress import progress
+from slws_lab.cli.show_data import waiting
 from slws_lab.cli.terminal import as_json, line, out
 from slws_lab.errors import UserError, nearest
 from slws_lab.lab.project import Project, here
@@ -118,6 +119,19 @@ def train(recipe: Path, seed: int, launcher: str, workspace: Path | None, json: 
     raise typer.Exit(COMPLETE if record.done else INCOMPLETE)
 
 
+def evaluate(
+    what: str, recipe: Path | None, options: Any, out: Path | None, workspace: Path | None, json: bool
+) -> None:
+    from slws_lab.cli import show_evaluation
+    from slws_lab.lab.data_checking import folder_at
+    from slws_lab.lab.evaluating import evaluate_file, evaluate_run, write_evaluation
+
+    folder = folder_at(out) if out else None
+    with waiting(f"evaluating on {options.split}", quiet=json):
+        found = evaluate_file(Path(what), recipe, options) if recipe else evaluate_run(what, options, workspace)
+    show_evaluation.evaluation(found, write_evaluation(found, folder) if folder else [], json)
+
+
 def ui(port: int, workspace: Path | None) -> None:
     from slws_lab.lab.shipping import pages, studies_with_runs
     from slws_lab.tracking.mirror import default_uri, ui_command
@@ -177,6 +191,25 @@ def doctor(workspace: Path | None, json: bool) -> None:
     findings = examine(*here(workspace))
     show.findings(findings, json)
     raise typer.Exit(COMPLETE if all(finding.good for finding in findings) else INCOMPLETE)
+
+
+def data_check(recipe: Path, workers: int, json: bool) -> None:
+    from slws_lab.cli import show_data
+    from slws_lab.lab.data_checking import check_data
+
+    with waiting("reading every image", quiet=json):
+        found = check_data(recipe, workers)
+    show_data.check(found, json)
+    raise typer.Exit(COMPLETE if found.sound else INCOMPLETE)
+
+
+def data_download(name: str, folder: Path | None) -> None:
+    from slws_lab.cli import show_data
+    from slws_lab.lab.data_checking import download
+
+    with waiting(f"downloading {name}"):
+        place = download(name, folder)
+    show_data.downloaded(name, place)
 
 
 def _pairs(given: list[str]) -> dict[str, str]:

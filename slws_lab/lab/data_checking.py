@@ -8,7 +8,7 @@ from typing import Any
 
 from slws_lab.errors import SlwsError, UserError
 from slws_lab.lab.science import ask
-from slws_lab.spec import Recipe, find_root, resolve_stages, study_of_recipe
+from slws_lab.spec import Recipe, find_root, load_recipe, resolve_stages, study_of_recipe
 
 LEAKS = {"train", "test"}
 
@@ -54,11 +54,8 @@ class RecipeFile:
         Raises:
             UserError: Any mistake in it, with its place.
         """
-        study = study_of_recipe(path, seed=0)
-        try:
-            return cls(resolve_stages(Recipe.model_validate(study.recipe.data))[-1], path, study.root)
-        except UserError as error:
-            raise error.at(study.recipe.where_field(error.where)) from None
+        root = study_of_recipe(path, seed=0).root
+        return cls(resolve_stages(load_recipe(path))[-1], path, root)
 
     def where(self, field: str) -> str:
         """Say where a field of the recipe stands."""

@@ -1,4 +1,4 @@
-"""Evaluating a run, or a file of weights, on a split of a data set: the one verb that reads test."""
+"""Evaluating a run, or a file of weights, on a split of a data set: the one verb that looks at test."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def _question(recipe: Recipe, root: Path, options: Options) -> dict[str, Any]:
     data = recipe.data
     if options.crop is not None:
         data = data.model_copy(update={"eval_crop": options.crop})
-    spec = recipe.model_copy(update={"data": data}).model_dump(mode="json")
+    spec = recipe.model_copy(update={"data": data}).model_dump(mode="json", include=set(Recipe.model_fields))
     asked = {name: value for name, value in asdict(options).items() if name not in ("crop", "data", "threads")}
     return asked | {"recipe": spec, "root": str(root), "data": _data(data, options.data)}
 

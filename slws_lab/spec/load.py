@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slws_lab.errors import UserError, nearest
-from slws_lab.spec import stages, weights
+from slws_lab.spec import stages
 from slws_lab.spec.recipe import Recipe
 from slws_lab.spec.source import Source, read, validate
 from slws_lab.spec.study import StudySpec
@@ -72,7 +72,7 @@ def load_study(path: Path) -> Study:
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Load and validate a recipe.
+    """Load and validate a recipe. A checkpoint that it starts from need not be there: its digest is filled in when runs are made.
 
     Raises:
         UserError: Any mistake in the file, with its place.
@@ -80,7 +80,6 @@ def load_recipe(path: Path) -> Recipe:
     source = read(path)
     recipe = validate(Recipe, source)
     try:
-        recipe = weights.fill_digest(recipe, find_root(path.resolve().parent))
         stages.resolve(recipe)
     except UserError as error:
         raise error.at(source.where_field(error.where)) from None

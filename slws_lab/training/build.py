@@ -46,11 +46,16 @@ def build_data(recipe: Recipe, root: Path) -> data.DataSet:
     Raises:
         UserError: No such data set, or it is not as a data set must be.
     """
-    given = recipe.data.model_dump(include={field.name for field in dataclasses.fields(data.Request)})
     try:
-        return data.load(data.Request(**given, root=root))
+        return data.load(request(recipe, root))
     except UserError as error:
         raise error.at(f"data.{error.where}" if error.where in DataSpec.model_fields else "data") from None
+
+
+def request(recipe: Recipe, root: Path) -> data.Request:
+    """Return what a recipe asks of its data set; arguments as for `build_data`."""
+    given = recipe.data.model_dump(include={field.name for field in dataclasses.fields(data.Request)})
+    return data.Request(**given, root=root)
 
 
 def train_transform(spec: DataSpec, size: int) -> data.SampleTransform:

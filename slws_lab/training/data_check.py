@@ -5,7 +5,6 @@ The lab tower asks so, in a process of its own, since it never imports torch.
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 from slws_lab import data
@@ -31,12 +30,7 @@ def check(recipe: Recipe, root: Path, workers: int) -> Json:
     """
     dataset = build.build_data(recipe, root)
     seen = {name: getattr(dataset, name) for name in ("mean", "std", "size", "channels")}
-    return data.examine(_request(recipe, root), workers) | seen
-
-
-def _request(recipe: Recipe, root: Path) -> data.Request:
-    given = recipe.data.model_dump(include={field.name for field in dataclasses.fields(data.Request)})
-    return data.Request(**given, root=root)
+    return data.examine(build.request(recipe, root), workers) | seen
 
 
 def download(name: str, folder: Path) -> Json:

@@ -26,7 +26,7 @@ def evaluate(model: nn.Module, samples: Loader, numerics: Numerics, world: World
         world: The processes that share the samples; each gets the same answer.
     """
     sums = torch.zeros(4, dtype=torch.float64)
-    for logits, labels in predictions(model, samples, numerics, world):
+    for logits, labels in _predictions(model, samples, numerics, world):
         loss = F.cross_entropy(logits, labels, reduction="sum").double().cpu()
         sums += torch.stack([loss, *_hits(logits, labels).double().cpu(), torch.tensor(float(len(labels)))])
     loss, top1, top5, count = world.sum(sums.to(numerics.device)).tolist()
@@ -34,7 +34,9 @@ def evaluate(model: nn.Module, samples: Loader, numerics: Numerics, world: World
 
 
 @torch.inference_mode()
-def predictions(model: nn.Module, samples: Loader, numerics: Numerics, world: World) -> Iterator[tuple[Tensor, Tensor]]:
+def _predictions(
+    model: nn.Module, samples: Loader, numerics: Numerics, world: World
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield logits (batch, classes) in float32 and labels (batch,) of this process's share of the samples."""
     was_training = model.training
     model.eval()

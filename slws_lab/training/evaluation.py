@@ -8,14 +8,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slws_lab import models
-from slws_lab.data import DataSet, Loader, normalize
+from slws_lab.data import DataSet, Loader, Split, normalize
 from slws_lab.errors import SlwsError, UserError
 from slws_lab.spec import DataSpec, Recipe
 from slws_lab.training import build
@@ -212,7 +212,7 @@ def _sized(recipe: Recipe, resolution: int | None) -> Recipe:
     return recipe.model_copy(update={"data": recipe.data.model_copy(update={"size": resolution})})
 
 
-def _split(dataset: DataSet, name: str) -> Any:
+def _split(dataset: DataSet, name: str) -> Split:
     split = dataset.splits[name]
     if not len(split):
         raise UserError(f"data set {dataset.name} has no {name} split", where="--split", allowed="val",

@@ -18,6 +18,8 @@ COMMANDS = (
     "why",
     "ui",
     "train",
+    "eval",
+    "data",
     "sync",
     "clean",
     "schema",

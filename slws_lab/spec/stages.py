@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from slws_lab.errors import UserError, nearest
 from slws_lab.spec import paths
-from slws_lab.spec.recipe import Recipe
+from slws_lab.spec.recipe import RATELESS, Recipe
 
 # What all stages share: the samples of each split, the network's kind, the processes, and where the first one starts.
 SHARED = (
@@ -75,6 +75,10 @@ def _resolve(base: dict[str, Any], changed: dict[str, Any], number: int) -> Reci
         if not paths.exists(field):
             raise UserError(f"'{field}' is no field of a recipe", where=where, allowed=", ".join(settable),
                             todo=nearest(field, settable))  # fmt: skip
+    off, schedule = base["shuffle"]["schedule"] in RATELESS, changed.get("shuffle.schedule", "none")
+    if off and schedule not in RATELESS and "shuffle.max_rate" not in changed:
+        raise UserError(f"schedule {schedule} needs `shuffle.max_rate` here: the recipe has none",
+                        where=f"stages.{number}.set.shuffle.schedule")  # fmt: skip
     try:
         return Recipe.model_validate(paths.assign(base, changed))
     except ValidationError as error:

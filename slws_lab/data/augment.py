@@ -20,7 +20,7 @@ class Augment:
     """Random changes of each image of a batch, in this order: crop, horizontal flip, erase.
 
     Apply it after `normalize`: padding and erased pixels are 0, which then is the mean of the train split.
-    Every sample takes 8 draws, whatever is switched on, so a switch changes no other draw.
+    Every sample takes 8 draws, whatever is switched on, so a switch changes no other draw; noise is drawn after them.
 
     Attributes:
         crop: Pixels of padding on each side before a window of the old size is cut out; 0 is off.
@@ -28,6 +28,7 @@ class Augment:
         erase: Probability that one rectangle is erased: area uniform in 2 % .. 33 % of the image, aspect
             log-uniform in 0.3 .. 3.3, cut to the image where longer.
         padding: What `crop` pads with: zeros, or the image mirrored at its border (the border not repeated).
+        erase_mode: What erased pixels become: const is 0, pixel is normal noise of variance 1 in each pixel and channel.
 
     Source: erasing after Zhong et al., Random Erasing Data Augmentation, AAAI 2020, arXiv 1708.04896.
     """
@@ -36,6 +37,7 @@ class Augment:
     flip: float = 0.0
     erase: float = 0.0
     padding: Literal["zero", "reflect"] = "zero"
+    erase_mode: Literal["const", "pixel"] = "const"
 
     def __post_init__(self) -> None:
         if self.crop < 0:
@@ -45,6 +47,8 @@ class Augment:
                 raise ValueError(f"{name} = {getattr(self, name)} is not a probability from 0 to 1")
         if self.padding not in ("zero", "reflect"):
             raise ValueError(f"padding = {self.padding!r}; it is zero or reflect")
+        if self.erase_mode not in ("const", "pixel"):
+            raise ValueError(f"erase_mode = {self.erase_mode!r}; it is const or pixel")
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Return changed copies of images; the very same tensor when nothing is switched on.
@@ -63,8 +67,17 @@ class Augment:
         if self.crop or self.flip:
             images = self._cropped_and_flipped(images, draws)
         if self.erase:
-            images = images.masked_fill(self._erased(draws, *images.shape[2:]).to(images.device), 0)
+            images = self._with_holes(images, self._erased(draws, *images.shape[2:]), generator)
         return images
+
+    def _with_holes(self, images: Tensor, erased: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the images with their erased pixels, (batch, 1, height, width) on the CPU, filled."""
+        where = erased.to(images.device)
+        if self.erase_mode == "const":
+            return images.masked_fill(where, 0)
+        # Noise for the erased pixels alone: they are few, and all draws are made on the CPU.
+        noise = torch.randn(int(erased.sum()) * images.shape[1], generator=generator, device="cpu")
+        return images.masked_scatter(where, noise.to(images))
 
     def _cropped_and_flipped(self, images: Tensor, draws: Tensor) -> Tensor:
         n, channels, height, width = images.shape

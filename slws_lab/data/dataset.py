@@ -1,19 +1,22 @@
-"""A data set in memory: its splits, the statistics of its train split and its fingerprint."""
+"""A data set: its splits, the statistics that its images are normalised by, and its fingerprint."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from slws_lab.data.split import SPLITS, TRAIN
+from slws_lab.data.images import BrokenImage, Images, Rows
+from slws_lab.data.split import SPLITS
 
-_LEVELS = 256
+MODES = {1: "L", 3: "RGB"}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -21,23 +24,70 @@ class Split:
     """One part of a data set.
 
     Attributes:
-        images: (n, channels, height, width) uint8.
+        ids: The samples' names, n of them.
         labels: (n,) int64, each below the number of classes.
-        ids: The samples' names, n of them, in the same order.
+        images: Where the images are.
+        rows: (n,) the samples' rows in `images`.
+        channels: Channels that images are converted to: 1 (grey) or 3 (RGB).
     """
 
-    images: Tensor
-    labels: Tensor
     ids: tuple[str, ...]
+    labels: Tensor
+    images: Images
+    rows: Rows
+    channels: int = 3
 
     def __post_init__(self) -> None:
-        if self.images.dtype != torch.uint8 or self.labels.dtype != torch.int64:
-            raise ValueError(f"images are {self.images.dtype} and labels {self.labels.dtype}; need uint8 and int64")
-        if not len(self.images) == len(self.labels) == len(self.ids):
-            raise ValueError(f"{len(self.images)} images, {len(self.labels)} labels, {len(self.ids)} ids")
+        if self.labels.dtype != torch.int64:
+            raise ValueError(f"labels are {self.labels.dtype}; need int64")
+        if not len(self.rows) == len(self.labels) == len(self.ids):
+            raise ValueError(f"{len(self.rows)} rows, {len(self.labels)} labels, {len(self.ids)} ids")
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def image(self, position: int) -> Image.Image:
+        """Return an image, decoded and converted to the split's channels.
+
+        Raises:
+            BrokenImage: It cannot be read.
+        """
+        return self.decoded(position, MODES[self.channels])
+
+    def decoded(self, position: int, mode: str | None = None) -> Image.Image:
+        """Return an image, decoded and converted to a mode of Pillow's; None leaves it in its own.
+
+        Raises:
+            BrokenImage: It cannot be read.
+        """
+        try:
+            image = self.images.open(int(self.rows[position]))
+            image.load()
+            return image if mode is None else image.convert(mode)
+        except MemoryError:
+            raise
+        except UnidentifiedImageError as error:  # its own message holds an address in memory
+            raise BrokenImage(self.ids[position], "no image that Pillow recognises") from error
+        except Exception as error:  # whatever a decoder does with bytes that make no sense
+            raise BrokenImage(self.ids[position], f"{type(error).__name__}: {error}") from error
+
+    def take(self, positions: Sequence[int]) -> Split:
+        """Return the samples at these positions, in this order."""
+        chosen = np.asarray(positions, dtype=np.int64)
+        ids = tuple(self.ids[position] for position in positions)
+        return Split(ids, self.labels[torch.from_numpy(chosen)], self.images, self.rows[chosen], self.channels)
+
+
+def arranged(ids: Sequence[str], labels: Rows, images: Images) -> Split:
+    """Return a split of all rows of a store, in the order of their ids.
+
+    Args:
+        ids: Name of each row, all different.
+        labels: (n,) class of each row.
+        images: The store.
+    """
+    order = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
+    return Split(tuple(ids[row] for row in order.tolist()), torch.from_numpy(labels[order]), images, order)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -45,67 +95,44 @@ class DataSet:
     """A classification data set.
 
     Attributes:
-        name: Its name in `sources.DATASETS`.
+        name: Its name in a recipe.
         class_names: One per class, in the order of the labels.
-        splits: The parts `train`, `val` and `test`.
+        splits: The parts `train`, `val` and `test`; test may be empty.
         split_rule: In words, how samples were given to the splits; part of the fingerprint.
+        size: Height, and width, in pixels of the images that a model sees.
+        channels: Their channels.
+        mean: Mean of each channel; pixels from 0 to 1.
+        std: Standard deviation of each channel; pixels from 0 to 1.
+        full_train: Samples that train would have with all its labels.
     """
 
     name: str
     class_names: tuple[str, ...]
     splits: Mapping[str, Split]
     split_rule: str
+    size: int
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    full_train: int
 
     @property
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)
 
-    @property
-    def channels(self) -> int:
-        """Channels of an image."""
-        return int(self.splits[TRAIN].images.shape[1])
-
-    @property
-    def size(self) -> int:
-        """Height, and width, of an image in pixels."""
-        return int(self.splits[TRAIN].images.shape[-1])
-
-    @property
-    def mean(self) -> tuple[float, ...]:
-        """Mean of each channel over the train split; pixels from 0 to 1."""
-        return tuple(mean for mean, _ in self._moments)
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        """Standard deviation of each channel over all pixels of the train split; pixels from 0 to 1."""
-        return tuple(std for _, std in self._moments)
-
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits over name, split rule, and ids, labels and image bytes of all splits in their order.
+        """16 hex digits over name, split rule, and ids, labels and images of all splits in their order.
 
-        The order counts, since batches are chosen by position.
+        The order counts, since batches are chosen by position. Images count by their bytes where those are in memory, by the
+        bytes' number where they are on a disk; nothing is decoded.
         """
         digest = hashlib.sha256(json.dumps([self.name, self.split_rule]).encode())
         for name in SPLITS:
             part = self.splits[name]
-            digest.update(json.dumps([name, list(part.images.shape), part.ids]).encode())
+            digest.update(json.dumps([name, part.images.shape(part.rows), part.ids]).encode())
             digest.update(part.labels.numpy().astype("<i8").tobytes())
-            digest.update(part.images.contiguous().numpy().tobytes())
+            for piece in part.images.signature(part.rows):
+                digest.update(piece)
         return digest.hexdigest()[:16]
-
-    @cached_property
-    def _moments(self) -> tuple[tuple[float, float], ...]:
-        images = self.splits[TRAIN].images
-        return tuple(_mean_and_std(images[:, channel]) for channel in range(self.channels))
-
-
-def _mean_and_std(pixels: Tensor) -> tuple[float, float]:
-    # Sums of whole numbers are exact, so every machine and thread count finds the same mean.
-    counts = torch.bincount(pixels.reshape(-1), minlength=_LEVELS).tolist()
-    n = sum(counts)
-    first = sum(level * count for level, count in enumerate(counts))
-    second = sum(level * level * count for level, count in enumerate(counts))
-    scale = n * (_LEVELS - 1)
-    return first / scale, (n * second - first * first) ** 0.5 / scale

@@ -5,31 +5,27 @@ Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UC
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
-from slws_lab.data.dataset import DataSet, Split
-from slws_lab.data.split import SPLITS, split_of
+from slws_lab.data.assemble import Source
+from slws_lab.data.dataset import Split
+from slws_lab.data.images import Pixels
+from slws_lab.data.request import Request
+from slws_lab.data.split import TRAIN
 
 NAME = "digits"
 _TEST_FRACTION = 0.2
 _INK_LEVELS = 16
 
 
-def load(val_fraction: float) -> DataSet:
-    """Read the data set; pixels 0 .. 16 become 0 .. 255, rounded.
-
-    Args:
-        val_fraction: Share of the samples outside test that becomes val.
-    """
+def read(_: Request) -> Source:
+    """Read the data set; pixels 0 .. 16 become 0 .. 255, rounded. Samples stay in scikit-learn's order."""
     source = load_digits()
     labels = torch.from_numpy(source.target).long()
-    images = torch.from_numpy(source.images).mul(255 / _INK_LEVELS).round().to(torch.uint8).unsqueeze(1)
-    ids = [f"{NAME}/{label}/{index}" for index, label in enumerate(labels.tolist())]
-    where = [split_of(sample_id, _TEST_FRACTION, val_fraction) for sample_id in ids]
-    splits = {}
-    for name in SPLITS:
-        chosen = [index for index, split in enumerate(where) if split == name]
-        splits[name] = Split(images[chosen], labels[chosen], tuple(ids[index] for index in chosen))
-    rule = f"sha256 of the id; test {_TEST_FRACTION}, val {val_fraction} of the rest"
-    return DataSet(NAME, tuple(str(digit) for digit in source.target_names), splits, rule)
+    pixels = np.rint(source.images * (255 / _INK_LEVELS)).astype(np.uint8)[:, None]
+    ids = tuple(f"{NAME}/{label}/{index}" for index, label in enumerate(labels.tolist()))
+    samples = Split(ids, labels, Pixels(pixels), np.arange(len(ids)), channels=1)
+    names = tuple(str(digit) for digit in source.target_names)
+    return Source(names, {TRAIN: samples}, size=pixels.shape[-1], channels=1, test_fraction=_TEST_FRACTION)

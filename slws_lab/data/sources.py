@@ -1,33 +1,44 @@
-"""The data sets by name. A new one is a module with a `load(val_fraction)` and a line in `DATASETS`."""
+"""The data sets by name. A new one is a module with `read(request)` and a line in `READERS`, or in `PREFIXES`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from slws_lab.data import digits
+from slws_lab.data import digits, folder, huggingface, parquet, small, tars
+from slws_lab.data.assemble import Source, assemble
 from slws_lab.data.dataset import DataSet
+from slws_lab.data.request import Request
 from slws_lab.errors import UserError, nearest
 
-DATASETS: dict[str, Callable[[float], DataSet]] = {digits.NAME: digits.load}
+READERS: dict[str, Callable[[Request], Source]] = {
+    digits.NAME: digits.read,
+    **dict.fromkeys(small.CLASSES, small.read),
+    folder.NAME: folder.read,
+    parquet.NAME: parquet.read,
+}
+PREFIXES: dict[str, Callable[[Request], Source]] = {huggingface.PREFIX: huggingface.read, tars.PREFIX: tars.read}
+NAMES = (*READERS, *(f"{prefix}NAME" for prefix in PREFIXES))
 
 
-def load(name: str, val_fraction: float) -> DataSet:
-    """Load a data set with its train, val and test splits.
+def load(request: Request) -> DataSet:
+    """Find a data set and its train, val and test splits; no image is decoded but for the statistics of small sets.
 
     Args:
-        name: One of `DATASETS`.
-        val_fraction: Share of the training samples that becomes val, above 0 and below 1.
+        request: Which data set, from where, how it is split.
 
     Raises:
-        UserError: The name is unknown, the share out of its range, or a split would be empty.
+        UserError: The name is unknown, the data cannot be found or used, or a split would be empty.
     """
-    if name not in DATASETS:
-        raise UserError(f"unknown data set '{name}'", allowed=", ".join(DATASETS), todo=nearest(name, DATASETS))
-    if not 0 < val_fraction < 1:
-        raise UserError(f"val_fraction = {val_fraction}", allowed="a share above 0 and below 1")
-    dataset = DATASETS[name](val_fraction)
-    for part, split in dataset.splits.items():
-        if not len(split):
-            todo = "choose a share that leaves samples for both train and val"
-            raise UserError(f"val_fraction = {val_fraction} leaves the {part} split of {name} empty", todo=todo)
-    return dataset
+    request.checked()
+    read = READERS.get(request.name) or next((r for p, r in PREFIXES.items() if request.name.startswith(p)), None)
+    if read is None:
+        raise UserError(
+            f"unknown data set '{request.name}'",
+            where="name",
+            allowed=", ".join(NAMES),
+            todo=nearest(request.name, NAMES),
+        )
+    try:
+        return assemble(request, read(request))
+    except UserError as error:
+        raise error if error.where else error.at("path") from None

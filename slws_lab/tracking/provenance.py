@@ -17,7 +17,18 @@ import psutil
 
 # The packages whose code makes the numbers; the rest of the project places, records and shows them.
 NUMERIC = ("slws_lab.scan", "slws_lab.models", "slws_lab.shuffle", "slws_lab.data", "slws_lab.training")
-PACKAGES = ("slws-lab", "torch", "timm", "numpy", "scikit-learn", "pillow", "torchvision", "mamba-ssm", "causal-conv1d", "triton")
+PACKAGES = (
+    "slws-lab",
+    "torch",
+    "timm",
+    "numpy",
+    "scikit-learn",
+    "pillow",
+    "torchvision",
+    "mamba-ssm",
+    "causal-conv1d",
+    "triton",
+)
 NOT_CODE = (":(exclude)reports", ":(exclude).slws")
 
 

@@ -49,7 +49,12 @@ def build_data(recipe: Recipe, root: Path) -> data.DataSet:
     try:
         return data.load(request(recipe, root))
     except UserError as error:
-        raise error.at(f"data.{error.where}" if error.where in DataSpec.model_fields else "data") from None
+        raise of_data(error) from None
+
+
+def of_data(error: UserError) -> UserError:
+    """Return an error of the data sets with its place in a recipe."""
+    return error.at(f"data.{error.where}" if error.where in DataSpec.model_fields else "data")
 
 
 def request(recipe: Recipe, root: Path) -> data.Request:
@@ -59,10 +64,17 @@ def request(recipe: Recipe, root: Path) -> data.Request:
 
 
 def train_transform(spec: DataSpec, size: int) -> data.SampleTransform:
-    """Return what is done to each training image as it is read."""
+    """Return what is done to each training image as it is read.
+
+    Raises:
+        UserError: timm has no policy of the name.
+    """
     augment = spec.augment
-    return data.SampleTransform(size, train=True, resized_crop=augment.resized_crop, auto=augment.auto,
-                                color_jitter=augment.color_jitter)  # fmt: skip
+    try:
+        return data.SampleTransform(size, train=True, resized_crop=augment.resized_crop, auto=augment.auto,
+                                    color_jitter=augment.color_jitter)  # fmt: skip
+    except UserError as error:
+        raise error.at(f"data.augment.{error.where}") from None
 
 
 def eval_transform(spec: DataSpec, size: int) -> data.SampleTransform:

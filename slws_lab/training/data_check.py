@@ -23,14 +23,15 @@ def check(recipe: Recipe, root: Path, workers: int) -> Json:
         workers: Processes that read; 0 reads in this one.
 
     Returns:
-        As `data.examine`, and `mean`, `std` (by channel, pixels from 0 to 1), `size` (pixels) and `channels` that a model sees.
+        As `data.examine`.
 
     Raises:
         UserError: No such data set, or it is not as a data set must be.
     """
-    dataset = build.build_data(recipe, root)
-    seen = {name: getattr(dataset, name) for name in ("mean", "std", "size", "channels")}
-    return data.examine(build.request(recipe, root), workers) | seen
+    try:
+        return data.examine(build.request(recipe, root), workers)
+    except UserError as error:
+        raise build.of_data(error) from None
 
 
 def download(name: str, folder: Path) -> Json:

@@ -149,8 +149,29 @@ def test_a_tiny_image_survives():
     assert Augment(crop=1, flip=0.5, erase=1.0)(image, generator()).abs().sum() == 0
 
 
+def test_noise_fills_the_same_rectangles_and_moves_no_other_draw():
+    images = some_images(40)
+    holes = Augment(crop=2, flip=0.5, erase=0.5)(images, generator(4)) == 0
+    plain = Augment(crop=2, flip=0.5)(images, generator(4))
+    noisy = Augment(crop=2, flip=0.5, erase=0.5, erase_mode="pixel")(images, generator(4))
+    erased = holes & (plain != 0)
+    assert torch.equal(noisy[~holes], plain[~holes])
+    assert erased.any()
+    assert (noisy[erased] != 0).all()
+    assert torch.equal(noisy, Augment(crop=2, flip=0.5, erase=0.5, erase_mode="pixel")(images, generator(4)))
+
+
+def test_noise_is_normal_and_its_own_in_each_pixel_and_channel():
+    images = torch.zeros(300, 3, 24, 24)
+    noise = Augment(erase=1.0, erase_mode="pixel")(images, generator())
+    values = noise[noise != 0]
+    assert kstest(values[:20_000].numpy(), "norm").pvalue > 0.001
+    assert values.unique().numel() > 0.99 * values.numel()
+
+
 @pytest.mark.parametrize(
-    "mistake", [{"crop": -1}, {"flip": 1.1}, {"erase": -0.1}, {"flip": math.nan}, {"padding": "edge"}]
+    "mistake",
+    [{"crop": -1}, {"flip": 1.1}, {"erase": -0.1}, {"flip": math.nan}, {"padding": "edge"}, {"erase_mode": "random"}],
 )
 def test_mistakes_are_refused(mistake):
     with pytest.raises(ValueError, match=next(iter(mistake))):
@@ -165,7 +186,7 @@ def test_reflecting_beyond_the_image_is_refused():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_a_gpu_sees_the_same_changes():
-    augment, images = Augment(crop=2, flip=0.5, erase=0.5), some_images(30)
+    augment, images = Augment(crop=2, flip=0.5, erase=0.5, erase_mode="pixel"), some_images(30)
     assert torch.equal(augment(images.cuda(), generator(1)).cpu(), augment(images, generator(1)))
 
 

@@ -1,4 +1,4 @@
-"""Any timm model is a baseline: it is checked, trained and shuffled by a recipe that names it, without a word of code."""
+"""Any timm model is a baseline: it is checked, trained and shuffled by a recipe that names it; and our own recipes train."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from conftest import REPOSITORY
 from ruamel.yaml import YAML
 
 from slws_lab.spec import RunSpec
+from slws_lab.spec.weights import fill_digest
 from slws_lab.training import Surroundings, TrainResult, build, check, train
 
 pq = pytest.importorskip("pyarrow.parquet")
@@ -107,6 +108,42 @@ def test_the_shuffle_changes_the_training_of_a_transformer(name: str, few: Path,
 def test_the_shuffle_refuses_blocks_that_take_feature_maps(few: Path, tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="the shuffle needs blocks that take tokens"):
         trained(run(few, "mnasnet_small", shuffle={"schedule": "constant", "max_rate": 1.0}), tmp_path)
+
+
+OURS = sorted(path for path in (REPOSITORY / "experiments").glob("*.yaml") if not path.stem.endswith("digits"))
+
+
+def made_small(path: Path, folder: Path) -> RunSpec:
+    """Return a recipe with its augmentation, stages and optimisation, but two narrow layers, small images and an epoch a stage."""
+    text = path.read_text().replace("size: 224", "size: 96").replace("size: 128", "size: 64")
+    given = YAML(typ="safe", pure=True).load(text)
+    heads = {"num_heads": 2} if given["model"]["name"].startswith("deit") else {}
+    given["model"]["args"] = {**given["model"].get("args", {}), "depth": 2, "embed_dim": 32, **heads}
+    given["train"] |= {"epochs": 1, "warmup_epochs": 0, "batch_size": 16, "ranks": 1, "accumulate": 2}
+    given["data"] |= {"name": "parquet", "path": str(folder), "val_fraction": 0.2}
+    for stage in given.get("stages", ()):
+        stage["set"] = {k: v for k, v in stage["set"].items() if k not in ("train.epochs", "train.batch_size")}
+    return RunSpec.model_validate({**given, "seed": 0})
+
+
+def start_file(spec: RunSpec, root: Path) -> RunSpec:
+    """Write the checkpoint that a recipe starts from, of two scan directions as the distillation leaves it."""
+    if spec.model.init_from is None:
+        return spec
+    path = root / spec.model.init_from.path
+    path.parent.mkdir(parents=True)
+    args = {**spec.model.args, "directions": 2, "img_size": spec.data.size}
+    torch.save({"model": timm.create_model(spec.model.name, **args).state_dict()}, path)
+    return fill_digest(spec, root)
+
+
+@pytest.mark.parametrize("path", OURS, ids=lambda path: path.stem)
+def test_a_recipe_of_experiments_trains_when_made_small(path: Path, few: Path, tmp_path: Path) -> None:
+    spec = start_file(made_small(path, few), tmp_path)
+    result = trained(spec, tmp_path)
+    assert (result.status, result.epochs) == ("finished", max(len(spec.stages), 1))
+    assert ("tensors loaded" in result.started_from) == (spec.model.init_from is not None)
+    assert bool(result.shuffle_rates) == (spec.shuffle.schedule != "none")
 
 
 def test_the_guides_own_model_trains(few: Path, tmp_path: Path) -> None:

@@ -114,6 +114,9 @@ def why(
 def train(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Path of a recipe, e.g. experiments/NAME.yaml.")],
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the run.")] = 0,
+    threads: Annotated[int, typer.Option(min=1, max=1024, help="Threads of a rank on the CPU.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, max=256, help="Processes a rank that read images.")] = 0,
+    gpus: Annotated[int | None, typer.Option(min=0, max=1, help="0 for the CPU, 1 for a GPU a rank.")] = None,
     launcher: Launcher = "local",
     workspace: Workspace = None,
     json: Json = False,
@@ -121,7 +124,8 @@ def train(
     """Train one recipe outside any study; recorded and mirrored like any run."""
     from slws_lab.cli import commands
 
-    commands.train(recipe, seed, launcher, workspace, json)
+    resources = {"threads": threads, "workers": workers, "gpus": gpus}
+    commands.train(recipe, seed, resources, launcher, workspace, json)
 
 
 @app.command("eval", rich_help_panel="Runs")

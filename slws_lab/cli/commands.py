@@ -105,11 +105,14 @@ def why(name: str, workspace: Path | None, json: bool) -> None:
     show.explanation(explain(*here(workspace), name), json)
 
 
-def train(recipe: Path, seed: int, launcher: str, workspace: Path | None, json: bool) -> None:
+def train(
+    recipe: Path, seed: int, resources: dict[str, int | None], launcher: str, workspace: Path | None, json: bool
+) -> None:
     from slws_lab.lab.running import Options
     from slws_lab.lab.running import run as run_study
+    from slws_lab.spec import Resources
 
-    project = Project.of_recipe(recipe, seed, workspace)
+    project = Project.of_recipe(recipe, seed, workspace, Resources.model_validate(resources))
     with progress(project, quiet=json) as watch:
         outcome = run_study(project, Options(launcher), watch)
     record = project.record(next(iter(project.design.run_ids.values())))

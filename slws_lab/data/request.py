@@ -80,6 +80,9 @@ class Request:
                 f"data set {self.name} needs a path", where="path", todo="set `path` to the folder that holds it"
             )
         path = (self.root or Path()) / Path(os.path.expandvars(self.path)).expanduser()
+        if "$" in str(path):
+            raise UserError(f"the path {self.path} names a variable that is not set", where="path",
+                            todo="set it in the environment, or write the folder itself")  # fmt: skip
         if not path.is_dir():
             found = "is not a folder" if path.exists() else "does not exist"
             todo = f"set `path` to the folder that holds data set {self.name}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from slws_lab.errors import UserError
 from slws_lab.reports import published
-from slws_lab.spec import Design, Study, expand, find_root, find_study, load_study, study_of_recipe
+from slws_lab.spec import Design, Resources, Study, expand, find_root, find_study, load_study, study_of_recipe
 from slws_lab.tracking import RunRecord, Workspace, record
 
 
@@ -50,9 +50,11 @@ class Project:
         return cls.of(load_study(find_study(study)), workspace, out)
 
     @classmethod
-    def of_recipe(cls, recipe: Path, seed: int, workspace: Path | None = None) -> Project:
+    def of_recipe(
+        cls, recipe: Path, seed: int, workspace: Path | None = None, resources: Resources | None = None
+    ) -> Project:
         """Make a study of one run out of a recipe."""
-        return cls.of(study_of_recipe(recipe, seed), workspace)
+        return cls.of(study_of_recipe(recipe, seed, resources), workspace)
 
     @classmethod
     def of(cls, study: Study, workspace: Path | None = None, out: Path | None = None) -> Project:

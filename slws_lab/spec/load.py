@@ -8,7 +8,7 @@ from pathlib import Path
 
 from slws_lab.errors import UserError, nearest
 from slws_lab.spec import stages
-from slws_lab.spec.recipe import Recipe
+from slws_lab.spec.recipe import Recipe, Resources
 from slws_lab.spec.source import Source, read, validate
 from slws_lab.spec.study import StudySpec
 
@@ -86,8 +86,13 @@ def load_recipe(path: Path) -> Recipe:
     return recipe
 
 
-def study_of_recipe(path: Path, seed: int) -> Study:
+def study_of_recipe(path: Path, seed: int, resources: Resources | None = None) -> Study:
     """Make a study of one run out of a recipe, so that a single training is recorded and mirrored like any other.
+
+    Args:
+        path: The recipe.
+        seed: The run's seed.
+        resources: What the run may use; None for the defaults.
 
     Raises:
         UserError: Any mistake in the recipe, with its place.
@@ -99,6 +104,6 @@ def study_of_recipe(path: Path, seed: int) -> Study:
     name = "train-" + re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem)[:60]
     spec = StudySpec.model_validate({
         "name": name, "question": f"One training of {path.name}", "recipe": path.name,
-        "designs": [{"list": [{}]}], "seeds": [seed],
+        "designs": [{"list": [{}]}], "seeds": [seed], "resources": resources or Resources(),
     })  # fmt: skip
     return Study(spec, find_root(path.resolve().parent), recipe, recipe)

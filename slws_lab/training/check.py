@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+import slws_lab.models
+from slws_lab import shuffle
 from slws_lab.errors import UserError
 from slws_lab.spec import AugmentSpec, Recipe, resolve_stages
 from slws_lab.training import build
@@ -41,17 +43,11 @@ class _Checker:
             for stage in resolve_stages(recipe):
                 shape, fingerprint = self._data(stage)
                 model = self._model(stage, shape)
-                self._shuffle(stage, model)
+                _shuffle(stage, model, shape)
         except UserError as error:
             parts = {"given": error.given, "where": error.where, "allowed": error.allowed, "todo": error.todo}
             return {"error": parts}
         return {"params": sum(p.numel() for p in model.parameters()), "data_fingerprint": fingerprint}
-
-    def _shuffle(self, recipe: Recipe, model: nn.Module) -> None:
-        if recipe.shuffle.schedule != "none":
-            build.layer_rates(recipe.shuffle, len(build.token_blocks(model)))
-            if not recipe.shuffle.class_token:
-                build.class_positions(model)
 
     def _data(self, recipe: Recipe) -> tuple[build.Shape, str]:
         build.train_transform(recipe.data, 1)  # refuses what timm has no policy for
@@ -65,7 +61,7 @@ class _Checker:
         key = f"{recipe.models}/{recipe.model!r}/{shape}"
         if key not in self.models:
             with torch.device("meta"):
-                model = build.build_model(recipe, shape, "reference", self.root)
+                model = build.build_model(recipe, shape, "chunked", self.root)
                 _call(model, shape)
             self.models[key] = model
         return self.models[key]
@@ -81,3 +77,25 @@ def _call(model: nn.Module, shape: build.Shape) -> None:
         raise UserError(f"the model does not take images of {shape.size} px: {first}", where="model.args") from error
     if logits.shape[1] < shape.classes:
         raise UserError(f"the model has {logits.shape[1]} outputs for {shape.classes} classes", where="model.args")
+
+
+def _shuffle(recipe: Recipe, model: nn.Module, shape: build.Shape) -> None:
+    """Attach the shuffle, and call a model that is not ours with it: blocks of the usual name may take something else than tokens."""
+    spec = recipe.shuffle
+    if spec.schedule == "none":
+        return
+    blocks = build.token_blocks(model)
+    build.layer_rates(spec, len(blocks))
+    exempt = () if spec.class_token else build.class_positions(model)
+    if recipe.model.name in slws_lab.models.NAMES:
+        return
+    attached = shuffle.attach(model, blocks, [1.0] * len(blocks), torch.Generator(), permutation=spec.permutation,
+                              window=spec.window, exempt=exempt)  # fmt: skip
+    with attached, torch.no_grad():
+        try:
+            model.train()(torch.empty(2, shape.channels, shape.size, shape.size, device="meta"))
+        except (TypeError, ValueError) as error:
+            raise UserError(f"its blocks cannot be shuffled: {error}", where="model.name",
+                            todo="use shuffle.schedule: none for this model") from None  # fmt: skip
+        finally:
+            model.eval()

@@ -32,6 +32,9 @@ def test_a_timm_model_with_token_blocks_is_fine() -> None:
         ({"data": {"name": "cifar"}}, "data.name", "unknown data set 'cifar'"),
         ({"shuffle": {"schedule": "custom", "max_rate": 0.0, "rates": [0.1]}}, "shuffle", "3"),
         ({"model": {"name": "resnet18", "args": {}}}, "model.name", "no sequence of token blocks"),
+        ({"model": {"name": "mnasnet_small", "args": {}}, "data": {"size": 32}}, "model.name", "blocks cannot be shuffled"),
+        ({"data": {"augment": {"auto": "strong"}}}, "data.augment.auto", "strong"),
+        ({"data": {"name": "image_folder", "path": "$NO_SUCH_VARIABLE/x"}}, "data.path", "variable that is not set"),
     ],
 )
 def test_what_does_not_exist_is_an_answer_with_its_field(changes: dict[str, object], where: str, said: str) -> None:

@@ -17,7 +17,7 @@ def main() -> None:
     for name in ("SIGTERM", "SIGHUP"):  # a scheduler's stop and a lost terminal end a study as cleanly as Ctrl-C
         signal.signal(getattr(signal, name), signal.default_int_handler)
     try:
-        app()
+        app(prog_name="slws")
     except SlwsError as error:
         sys.exit(_say(f"slws: {error}", error.exit_code))
     except OSError as error:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from conftest import REPOSITORY
 
 DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
@@ -43,3 +45,11 @@ def test_make_targets_of_the_readme_exist() -> None:
     targets = re.findall(r"^make (\w+)", DOCUMENTS[0].read_text(), re.MULTILINE)
     assert targets == ["quickstart", "test"]
     assert all(f"\n{target}:" in makefile for target in targets)
+
+
+def test_the_python_of_the_readme_runs() -> None:
+    shown = re.search(r"```python\n(.*?)```", DOCUMENTS[0].read_text(), re.DOTALL)
+    assert shown is not None
+    names: dict[str, Any] = {}
+    exec(shown[1], names)
+    assert names["model"].train()(torch.rand(1, 3, 64, 64)).shape == (1, 10)

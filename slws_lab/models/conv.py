@@ -9,6 +9,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from slws_lab.scan import TAPS, conv_silu
+
+
+def causal_conv_silu(x: Tensor, conv: nn.Conv1d, reverse: bool, scan: str) -> Tensor:
+    """Return SiLU of `causal_conv`, in one pass where the scan back-end is the compiled kernel and the taps fit it.
+
+    Args:
+        x: Tokens, (batch, length, width).
+        conv: As in `causal_conv`.
+        reverse: As in `causal_conv`.
+        scan: Name of the model's scan back-end, so that a back-end's numbers depend on nothing else.
+    """
+    assert conv.bias is not None
+    if scan == "native" and conv.kernel_size == (TAPS,):
+        return conv_silu(x, conv.weight[:, 0], conv.bias, reverse)
+    return F.silu(causal_conv(x, conv, reverse))
+
 
 def causal_conv(x: Tensor, conv: nn.Conv1d, reverse: bool = False) -> Tensor:
     """Return y_t = bias + sum over k of weight[k] x_{t-K+1+k}, tokens before the first counting as zero.

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from slws_lab.models.conv import causal_conv
-from slws_lab.scan import selective_scan
+from slws_lab.models.conv import causal_conv_silu
+from slws_lab.scan import ScanInputs, selective_scan_pair
 
 CONV_KERNEL = 4
 ROWS, COLUMNS = ("", "_b"), ("_c", "_c_b")  # how the official keys call the directions: each forth and back
@@ -62,12 +62,13 @@ class BidirectionalMixer(nn.Module):
             ValueError: If columns are scanned and the tokens are not one class token and the grid.
         """
         x, z = self.in_proj(tokens).chunk(2, dim=-1)
+        if self.grid is None:
+            return self.out_proj(self._there_and_back(x, ROWS, z, self.scale))
+        height, width = self.grid
+        if tokens.shape[1] != 1 + height * width:
+            raise ValueError(f"scanning columns needs 1 + {height} x {width} tokens, got {tokens.shape[1]}")
         y = self._there_and_back(x, ROWS)
-        if self.grid is not None:
-            height, width = self.grid
-            if tokens.shape[1] != 1 + height * width:
-                raise ValueError(f"scanning columns needs 1 + {height} x {width} tokens, got {tokens.shape[1]}")
-            y = y + _transposed(self._there_and_back(_transposed(x, height, width), COLUMNS), width, height)
+        y = y + _transposed(self._there_and_back(_transposed(x, height, width), COLUMNS), width, height)
         return self.out_proj(y * (self.scale * F.silu(z)))
 
     def _add_direction(self, suffix: str, width: int) -> None:
@@ -82,17 +83,21 @@ class BidirectionalMixer(nn.Module):
         for part, value in zip(PARTS, made, strict=True):
             setattr(self, part.format(suffix), value)
 
-    def _there_and_back(self, x: Tensor, suffixes: tuple[str, str]) -> Tensor:
-        forth, back = suffixes
-        return self._direction(x, forth) + self._direction(x, back, reverse=True)
+    def _there_and_back(
+        self, x: Tensor, suffixes: tuple[str, str], z: Tensor | None = None, scale: float = 1
+    ) -> Tensor:
+        forth, back = (
+            self._direction(x, suffix, reverse) for suffix, reverse in zip(suffixes, (False, True), strict=True)
+        )
+        return selective_scan_pair(forth, back, z, scale, backend=self.scan)
 
-    def _direction(self, x: Tensor, suffix: str, reverse: bool = False) -> Tensor:
+    def _direction(self, x: Tensor, suffix: str, reverse: bool) -> ScanInputs:
         conv, x_proj, dt_proj, A_log, D = (getattr(self, part.format(suffix)) for part in PARTS)
-        u = F.silu(causal_conv(x, conv, reverse))
+        u = causal_conv_silu(x, conv, reverse, self.scan)
         step, B, C = x_proj(u).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
         delta = F.linear(step, dt_proj.weight)
         A = -torch.exp(A_log)
-        return selective_scan(u, delta, A, B, C, D, delta_bias=dt_proj.bias, reverse=reverse, backend=self.scan)
+        return ScanInputs(u, delta, A, B, C, D, delta_bias=dt_proj.bias, reverse=reverse)
 
 
 def _transposed(tokens: Tensor, height: int, width: int) -> Tensor:

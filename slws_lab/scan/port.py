@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from slws_lab.errors import UserError, nearest
-from slws_lab.scan import chunked, reference
+from slws_lab.scan import chunked, native, reference
 from slws_lab.scan.inputs import ScanInputs
 
 
@@ -27,18 +28,21 @@ class Backend:
         about: What it is, in a few words.
         scan: From checked inputs to y in u's dtype, (batch, length, width); autocast is off when it is called.
         obstacle: Why it cannot run on a device; an empty string where it can.
+        pair: Two scans without gates, summed, times scale SiLU(z); None for two calls of `scan`.
     """
 
     name: str
     about: str
     scan: Callable[[ScanInputs], Tensor]
     obstacle: Callable[[torch.device], str] = _everywhere
+    pair: Callable[[ScanInputs, ScanInputs, Tensor | None, float], Tensor] | None = None
 
 
 # best first: "auto" takes the first that can run on the device
 _BACKENDS = {
     backend.name: backend
     for backend in (
+        Backend("native", "C++ kernel compiled for this processor", native.scan, native.obstacle, native.scan_pair),
         Backend("chunked", "torch operations in chunks, hand-written backward", chunked.scan),
         Backend("reference", "step-by-step loop under autograd: the meaning, slow", reference.scan),
     )
@@ -125,9 +129,60 @@ def selective_scan(  # noqa: PLR0913 (the argument list that the field knows)
     """
     inputs = ScanInputs(u, delta, A, B, C, D, z, delta_bias, delta_softplus, reverse)
     chosen = resolve(backend, u.device)
-    has_autocast = torch.amp.is_autocast_available(u.device.type)  # the meta device has none
-    with torch.autocast(u.device.type, enabled=False) if has_autocast else nullcontext():
+    with _full_precision(u.device):
         return chosen.scan(inputs)
+
+
+def selective_scan_pair(
+    forth: ScanInputs, back: ScanInputs, z: Tensor | None = None, scale: float = 1.0, *, backend: str = "auto"
+) -> Tensor:
+    """Scan in both directions and return (y of forth + y of back) scale SiLU(z).
+
+    Args:
+        forth: One direction, without a gate of its own.
+        back: The other direction, of the same shapes and types, `reverse` the other way round.
+        z: Gate before SiLU, (batch, length, width); None for the sum alone.
+        scale: What the gate is multiplied by; without a gate it must be 1.
+        backend: As in `selective_scan`.
+
+    Returns:
+        The gated sum, (batch, length, width), in u's dtype.
+
+    Raises:
+        ValueError: If the two do not fit each other or the gate.
+        UserError: If the back-end is unknown or cannot run on u's device.
+    """
+    _check_pair(forth, back, z, scale)
+    chosen = resolve(backend, forth.u.device)
+    if chosen.pair is not None:
+        with _full_precision(forth.u.device):
+            return chosen.pair(forth, back, z, scale)
+    with _full_precision(forth.u.device):
+        y = chosen.scan(forth) + chosen.scan(back)
+    return y if z is None else y * (scale * F.silu(z))
+
+
+def _check_pair(forth: ScanInputs, back: ScanInputs, z: Tensor | None, scale: float) -> None:
+    if forth.z is not None or back.z is not None:
+        raise ValueError("a direction of a pair has no gate of its own: give z to the pair")
+    if forth.reverse == back.reverse:
+        raise ValueError("the directions of a pair must be opposite: one with reverse, one without")
+    if forth.delta_softplus != back.delta_softplus:
+        raise ValueError("both directions of a pair need the same delta_softplus")
+    found = [(way.u.shape, way.A.shape, way.u.dtype, way.u.device) for way in (forth, back)]
+    if found[0] != found[1]:
+        raise ValueError(f"the directions of a pair differ: {found[0]} and {found[1]}")
+    if z is None:
+        if scale != 1:
+            raise ValueError(f"scale belongs to the gate, so it must be 1 without z, got {scale}")
+    elif z.shape != forth.u.shape or not z.is_floating_point() or z.device != forth.u.device:
+        raise ValueError(f"z must be like u, {tuple(forth.u.shape)}, got {tuple(z.shape)}, {z.dtype}, {z.device}")
+
+
+def _full_precision(device: torch.device) -> AbstractContextManager[None]:
+    """Return a context without autocast."""
+    has_autocast = torch.amp.is_autocast_available(device.type)  # the meta device has none
+    return torch.autocast(device.type, enabled=False) if has_autocast else nullcontext()
 
 
 def _device(device: torch.device | str | None) -> torch.device:

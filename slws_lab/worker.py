@@ -24,7 +24,7 @@ import torch
 
 from slws_lab.spec import Resources, RunSpec
 from slws_lab.tracking import Attempt, Claim, RunFolder, journal, provenance, read_json, starts, write_text
-from slws_lab.training import Interrupted, RankError, Surroundings, train
+from slws_lab.training import Interrupted, Outdated, RankError, Surroundings, train
 
 KILLED = (
     f"the process died {starts.MAX_WITHOUT_PROGRESS} times before the next epoch was done "
@@ -84,7 +84,12 @@ def _execute(attempt: Attempt, place: Place, claim: Claim) -> str:
             _begin(attempt, threads, provenance.made_by(made, _device_name(device)))
             torch.set_num_threads(threads)
             try:
-                result |= _train(attempt, run, place, claim, device)
+                try:
+                    result |= _train(attempt, run, place, claim, device)
+                except Outdated as error:
+                    log.warning("%s: starting over", error)
+                    attempt.start_over()
+                    result |= _train(attempt, run, place, claim, device)
             except Interrupted:
                 starts.note_stop(attempt)
                 log.info("stopped as asked; the same command goes on from here")

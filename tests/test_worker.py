@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 from training_runs import spec
 
-from slws_lab import worker
+from slws_lab import scan, worker
 from slws_lab.spec import Resources
 from slws_lab.tracking import Attempt, Claim, Workspace, differences, journal, starts
 
@@ -31,7 +31,12 @@ def test_an_attempt_is_executed_once_and_its_record_is_whole(tmp_path: Path) -> 
     attempt = attempt_in(tmp_path)
     assert worker.execute(attempt, place(tmp_path)) == "finished"
     result = attempt.result() or {}
-    assert (result["device"], result["threads"], result["scan_backend"], result["resumes"]) == ("cpu", 1, "chunked", 0)
+    assert (result["device"], result["threads"], result["scan_backend"], result["resumes"]) == (
+        "cpu",
+        1,
+        scan.resolve("auto", "cpu").name,
+        0,
+    )
     assert result["provenance"]["modules"]["slws_lab.training.train"]
     assert result["provenance"]["packages"]["torch"]
     assert [entry.step for entry in journal.read(attempt.journal)] == [1, 2]

@@ -207,6 +207,8 @@ def training(project: Project, record: RunRecord, ended: Outcome, json: bool) ->
         drawn = table("metric", "last epoch")
         for name, value in record.result["metrics"].items():
             drawn.add_row(name, f"{value:.5g}")
+        for text in filter(None, str(record.result.get("started_from") or "").splitlines()):
+            line(text)
         _broken(record.result)
         out.print(drawn)
     line(f"{record.run_id}: {record.status}  ({project.workspace.run(record.run_id).path})")

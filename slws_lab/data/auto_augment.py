@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +16,11 @@ _TRANSLATE_SHARE = 0.45
 _AUGMIX_TRANSLATE_SHARE = 0.3
 
 Transform = Callable[[Image.Image], Image.Image]
+_NUMBER = r"\d+(\.\d+)?"
+_NAME = re.compile(
+    r"(rand|augmix|original|originalr|v0|v0r|3a)"
+    rf"(-(m(10|\d)(\.\d+)?|mstd({_NUMBER}|inf)|mmax\d+|inc[01]|n\d+|p{_NUMBER}|w\d|d-?\d+|b[01]|a{_NUMBER}))*"
+)
 
 
 def auto_augment(name: str, size: int) -> Transform:
@@ -44,6 +50,8 @@ def auto_augment(name: str, size: int) -> Transform:
 
 
 def _policy(name: str, settings: dict[str, Any]) -> Any:
+    if not _NAME.fullmatch(name):  # timm passes over parts that it does not know, and takes any magnitude
+        raise ValueError(name)
     if name.startswith("rand"):
         return timm_auto_augment.rand_augment_transform(name, settings)
     if name.startswith("augmix"):

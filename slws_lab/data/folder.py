@@ -32,8 +32,13 @@ def read(request: Request) -> Source:
     classes = _classes(splits[TRAIN])
     for path in splits.values():
         if (others := _classes(path)) != classes:
-            odd = sorted(set(others) ^ set(classes))[:5]
-            raise UserError(f"{path} and {splits[TRAIN]} differ in the classes {', '.join(odd)}",
+            here, there = sorted(set(others) - set(classes))[:3], sorted(set(classes) - set(others))[:3]
+            said = [
+                f"only {where.name} has {', '.join(names)}"
+                for where, names in ((path, here), (splits[TRAIN], there))
+                if names
+            ]
+            raise UserError(f"the class folders of {path} and {splits[TRAIN]} differ: {'; '.join(said)}",
                             todo="give all splits the same class folders")  # fmt: skip
     return Source(tuple(classes), {name: _split(path, classes) for name, path in splits.items()})
 

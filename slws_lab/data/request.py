@@ -9,7 +9,6 @@ from pathlib import Path
 from slws_lab.errors import UserError
 
 VAL_RULES = ("given", "cut")
-BROKEN_RULES = ("stop", "skip")
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,6 @@ class Request:
         label_fraction: Share of each class of the train split that is kept, after val was cut; 1 keeps all.
         mean: Mean of each channel, pixels from 0 to 1; None computes it from train for small sets, ImageNet's otherwise.
         std: Standard deviation of each channel, likewise.
-        eval_crop: Evaluation resizes the shorter side to size / eval_crop and cuts the middle out; 1 cuts off only what is not square.
-        on_broken: What an image that cannot be read does: stop, or skip.
     """
 
     name: str
@@ -43,8 +40,6 @@ class Request:
     label_fraction: float = 1.0
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    eval_crop: float = 1.0
-    on_broken: str = "stop"
 
     def checked(self) -> Request:
         """Return itself.
@@ -56,12 +51,12 @@ class Request:
             raise UserError(
                 f"val_fraction = {self.val_fraction}", where="val_fraction", allowed="a share above 0 and below 1"
             )
-        for name in ("label_fraction", "eval_crop"):
-            if not 0 < getattr(self, name) <= 1:
-                raise UserError(f"{name} = {getattr(self, name)}", where=name, allowed="a share above 0, at most 1")
+        if not 0 < self.label_fraction <= 1:
+            given = f"label_fraction = {self.label_fraction}"
+            raise UserError(given, where="label_fraction", allowed="a share above 0, at most 1")
         if self.size is not None and self.size < 1:
             raise UserError(f"size = {self.size}", where="size", allowed="a number of pixels, at least 1")
-        for name, allowed in (("channels", (None, 1, 3)), ("val", VAL_RULES), ("on_broken", BROKEN_RULES)):
+        for name, allowed in (("channels", (None, 1, 3)), ("val", VAL_RULES)):
             if getattr(self, name) not in allowed:
                 choice = ", ".join(str(one) for one in allowed if one)
                 raise UserError(f"{name} = {getattr(self, name)!r}", where=name, allowed=choice)

@@ -56,8 +56,12 @@ def read(request: Request) -> Source:
 def _listed(root: Path) -> dict[str, list[Path]]:
     if not (root / _INFO).is_file():
         return {}
-    splits = json.loads((root / _INFO).read_text()).get("splits", {})
-    return {name: [root / file for file in split["filenames"]] for name, split in splits.items()}
+    try:
+        splits = json.loads((root / _INFO).read_text()).get("splits", {})
+        return {name: [root / file for file in split["filenames"]] for name, split in splits.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{root / _INFO} is damaged: {error}", where="path",
+                        todo="mend it, or take it away: tars are then found by their names") from error  # fmt: skip
 
 
 def _globbed(root: Path, name: str) -> list[Path]:

@@ -48,7 +48,7 @@ class SampleTransform:
         if train and resized_crop is not None:
             self._steps += [RandomResizedCrop(size, resized_crop, _RATIO, _BICUBIC)]
         else:
-            self._steps += [Resize(size if train else round(size / eval_crop), _BICUBIC), CenterCrop(size)]
+            self._steps += [Resize(size if train else int(size / eval_crop), _BICUBIC), CenterCrop(size)]
         if train and auto:
             self._steps.append(auto_augment(auto, size))
         if train and color_jitter and (auto is None or "3a" in auto):

@@ -40,9 +40,23 @@ def drop_path_rates(last: float, depth: int) -> list[float]:
     return [0.0, *torch.linspace(0, last, depth, device="cpu", dtype=torch.float64).tolist()]
 
 
+class RMSNorm(nn.RMSNorm):
+    """RMSNorm of a residual wider than the weights, as in a model turned to bfloat16: its output has the weights' dtype."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return super().forward(tokens.to(self.weight.dtype))
+
+
+class LayerNorm(nn.LayerNorm):
+    """LayerNorm likewise."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return super().forward(tokens.to(self.weight.dtype))
+
+
 def norm(config: VisionMambaConfig, width: int | None = None) -> nn.Module:
     """Return the norm that the configuration asks for, over `width` channels; None means embed_dim."""
-    kind = nn.LayerNorm if config.layer_norm else nn.RMSNorm
+    kind = LayerNorm if config.layer_norm else RMSNorm
     return kind(width or config.embed_dim, eps=NORM_EPS)
 
 

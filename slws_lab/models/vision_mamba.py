@@ -175,6 +175,10 @@ class VisionMamba(FeatureMaps):
                             allowed=f"a square number of patches and {pos_embed.shape[1] - patches} class rows")  # fmt: skip
         class_rows, patch_rows = split(pos_embed, self.embedded_at(patches))
         new = resample_abs_pos_embed(
-            patch_rows, list(self.config.grid_size), list(old_grid or (side, side)), num_prefix_tokens=0
-        )
+            patch_rows,
+            list(self.config.grid_size),
+            list(old_grid or (side, side)),
+            num_prefix_tokens=0,
+            antialias=False,
+        )  # without antialias, as the official codes do
         return insert(new, class_rows, self.embedded_at(self.config.num_patches))

@@ -21,7 +21,9 @@ Schedule = Literal["none", "linear", "constant", "constant_skip_first", "reverse
 RATELESS = ("none", "custom")  # schedules for which a largest rate means nothing
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
-DataName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]*$", max_length=120)]
+DataName = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+|/[A-Za-z0-9_-]+)*$", max_length=120)
+]
 Place = Annotated[str, Field(min_length=1, max_length=500)]
 Rate = Annotated[float, Field(ge=0, le=1)]
 Scalar = bool | int | float | str | None
@@ -232,6 +234,8 @@ class TrainSpec(Spec):
     def _warmup_within_epochs(self) -> TrainSpec:
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs ({self.warmup_epochs}) must be below epochs ({self.epochs})")
+        if self.min_lr > max(self.lr, self.peak_lr):
+            raise ValueError(f"min_lr ({self.min_lr:g}) is above the peak learning rate ({self.peak_lr:g})")
         if self.batch_size % (self.ranks * self.accumulate):
             raise ValueError(
                 f"batch_size ({self.batch_size}) must be a multiple of ranks x accumulate ({self.ranks * self.accumulate})"

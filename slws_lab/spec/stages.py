@@ -51,10 +51,13 @@ def hidden(recipe: Recipe, field: str) -> bool:
 def changes(recipe: Recipe) -> list[dict[str, Any]]:
     """Return what each stage changes as its resolved values, and which weights it starts from: all that can change a number."""
     resolved = resolve(recipe) if recipe.stages else ()
-    return [
+    changed = [
         {"start": stage.start} | {field: _value(one, field) for field in stage.set}
         for stage, one in zip(recipe.stages, resolved, strict=True)
     ]
+    for first in changed[:1]:
+        del first["start"]  # it has no stage before it
+    return changed
 
 
 def _value(recipe: Recipe, field: str) -> Any:
@@ -72,8 +75,13 @@ def _resolve(base: dict[str, Any], changed: dict[str, Any], number: int) -> Reci
             raise UserError(
                 f"a stage cannot set '{field}', which all stages share", where=where, todo="set it in the recipe"
             )
+        inner = next((known for known in (*settable, "model.args.depth") if known.startswith(field + ".")), None)
+        if inner:
+            raise UserError(
+                f"'{field}' as a whole cannot be set here", where=where, todo=f"name the field, as in `{inner}: ...`"
+            )
         if not paths.exists(field):
-            raise UserError(f"'{field}' is no field of a recipe", where=where, allowed=", ".join(settable),
+            raise UserError(f"'{field}' is no field of a recipe", where=where, allowed=", ".join(settable) + ", model.args.<argument>",
                             todo=nearest(field, settable))  # fmt: skip
     off, schedule = base["shuffle"]["schedule"] in RATELESS, changed.get("shuffle.schedule", "none")
     if off and schedule not in RATELESS and "shuffle.max_rate" not in changed:

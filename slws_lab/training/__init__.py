@@ -2,6 +2,6 @@
 
 from slws_lab.training.check import check
 from slws_lab.training.ranks import RankError, train
-from slws_lab.training.surroundings import Interrupted, Surroundings, TrainResult
+from slws_lab.training.surroundings import Interrupted, Outdated, Surroundings, TrainResult
 
-__all__ = ["Interrupted", "RankError", "Surroundings", "TrainResult", "check", "train"]
+__all__ = ["Interrupted", "Outdated", "RankError", "Surroundings", "TrainResult", "check", "train"]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import threading
+import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from typing import Any
@@ -11,6 +14,7 @@ from typing import Any
 from slws_lab.errors import SlwsError, UserError
 
 Json = dict[str, Any]
+WATCH_S = 1.0
 
 
 def told(answer: Callable[[Json], Json], question: Json) -> Json:
@@ -23,8 +27,21 @@ def told(answer: Callable[[Json], Json], question: Json) -> Json:
         return {"failed": str(error)}
 
 
+def end_with_asker() -> None:
+    """End this process soon after the one that asked is gone, killed perhaps: nobody waits for the answer."""
+    asker = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == asker:
+            time.sleep(WATCH_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def reply(answer: Callable[[Json], Json]) -> None:
     """Read a question from standard input and write its answer to standard output, which nothing else may write to."""
+    end_with_asker()
     with redirect_stdout(sys.stderr):
         found = told(answer, json.load(sys.stdin))
     json.dump(found, sys.stdout)

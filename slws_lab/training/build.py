@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, Literal, TypeGuard
 
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import slws_lab.models
 from slws_lab import data, scan, shuffle
@@ -21,6 +21,7 @@ from slws_lab.spec.weights import digest_of
 from slws_lab.training.foreign import load_model_files
 
 BLOCK_LISTS = ("layers", "blocks")
+MOST_DIFFERING = 0.1  # tensors that only a checkpoint or only the model has, as a share of those that both have
 
 
 @dataclass(frozen=True)
@@ -117,14 +118,17 @@ def build_model(recipe: Recipe, shape: Shape, scan_backend: str, root: Path) -> 
             "the scan back-end is no part of a model", where="model.args", todo="set `resources: {scan: NAME}`"
         )
     arguments: dict[str, Any] = {"num_classes": shape.classes, "in_chans": shape.channels}
-    if recipe.model.drop_path:
-        arguments["drop_path_rate"] = recipe.model.drop_path
+    if recipe.model.drop_path or _takes(timm.model_entrypoint(name), "drop_path_rate"):
+        arguments["drop_path_rate"] = recipe.model.drop_path  # 0 too: some models have another default
     if name in slws_lab.models.NAMES:
         arguments |= {"img_size": shape.size, "scan": scan_backend}
-    elif "img_size" not in args and _takes_img_size(timm.model_entrypoint(name)):
+    elif "img_size" not in args and _takes(timm.model_entrypoint(name), "img_size"):
         arguments["img_size"] = shape.size
     try:
-        return timm.create_model(name, **{**arguments, **args})
+        model = timm.create_model(name, **{**arguments, **args})
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"its factory returns a {type(model).__name__}")
+        return model
     except UserError as error:
         raise error.at("model.args") from None
     except Exception as error:  # whatever a factory does with arguments that make no sense
@@ -133,15 +137,16 @@ def build_model(recipe: Recipe, shape: Shape, scan_backend: str, root: Path) -> 
 
 
 @cache
-def _takes_img_size(factory: Callable[..., nn.Module]) -> bool:
-    """Say whether a model is made for one image size, which its factory then takes as an argument.
+def _takes(factory: Callable[..., nn.Module], argument: Literal["img_size", "drop_path_rate"]) -> bool:
+    """Say whether a model's factory takes an argument.
 
     No signature tells: timm's factories pass keywords on. So it is tried, without memory and without moving any generator.
     """
     with torch.random.fork_rng(devices=()), torch.device("meta"):
         config = timm.get_pretrained_cfg(factory.__name__)  # None for a user's own model that says nothing
+        values = {"img_size": config.input_size[-1] if config else 224, "drop_path_rate": 0.0}
         try:
-            factory(img_size=config.input_size[-1] if config else 224)
+            factory(**{argument: values[argument]})
         except TypeError:
             return False
         except Exception:  # it takes the argument; what else is wrong shows where the model is built
@@ -164,9 +169,28 @@ def start_weights(model: nn.Module, recipe: Recipe, root: Path) -> str:
         raise UserError(f"'{given.path}' has changed since the run was planned (sha256 {found[:12]}...)", where="model.init_from",
                         todo="put the old file back, or plan the study anew")  # fmt: skip
     try:
-        return slws_lab.models.load_weights(model, path).text().replace(str(path), given.path)
+        report = slws_lab.models.load_weights(model, path)
     except UserError as error:
         raise error.at("model.init_from") from None
+    differing = [*report.missing, *report.unexpected]
+    if len(differing) > MOST_DIFFERING * len(report.used):
+        raise UserError(f"'{given.path}' and this model differ in {len(differing)} tensors: {', '.join(differing[:3])}, ...",
+                        where="model.init_from", todo="take a checkpoint of this model, or this checkpoint's model")  # fmt: skip
+    return report.text().replace(str(path), given.path)
+
+
+def carry_weights(model: nn.Module, weights: dict[str, Tensor]) -> str:
+    """Load the weights of the stage before into a stage's model, and say in words what was resized.
+
+    Raises:
+        UserError: The model has tensors that they have not.
+    """
+    report = slws_lab.models.load_weights(model, weights)
+    missing = [*report.missing, *report.skipped]
+    if missing:
+        raise UserError(f"the stage before has no {', '.join(missing[:3])}" + (" ..." if len(missing) > 3 else ""),
+                        where="stages", todo="give all stages a model of the same tensors")  # fmt: skip
+    return report.text()
 
 
 def layer_rates(spec: ShuffleSpec, depth: int) -> tuple[float, ...]:
@@ -189,7 +213,7 @@ def token_blocks(model: nn.Module) -> list[nn.Module]:
     """
     for name in BLOCK_LISTS:
         blocks = getattr(model, name, None)
-        if _is_list(blocks):
+        if _is_list(blocks) and not any(isinstance(block, nn.ModuleList) for block in blocks):
             return list(blocks)
     raise UserError(f"{type(model).__name__} has no sequence of token blocks to shuffle", where="model.name",
                     allowed="a model with `layers` or `blocks`", todo="use shuffle.schedule: none for this model")  # fmt: skip
@@ -233,6 +257,9 @@ def checkpoint_blocks(model: nn.Module) -> None:
 
 def compile_blocks(model: nn.Module) -> None:
     """Compile each block's forward, or the whole model's where it has none; hooks stay outside and names as they are."""
-    parts = next((list(found) for name in BLOCK_LISTS if _is_list(found := getattr(model, name, None))), [model])
+    try:
+        parts = token_blocks(model)
+    except UserError:
+        parts = [model]
     for part in parts:
         part.forward = torch.compile(part.forward)

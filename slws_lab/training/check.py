@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,16 @@ class _Checker:
     def answer(self, recipe: Recipe) -> dict[str, Any]:
         try:
             build.resolve_scan(self.scan, None)
+            before: nn.Module | None = None
             for stage in resolve_stages(recipe):
                 shape, fingerprint = self._data(stage)
                 model = self._model(stage, shape)
                 _shuffle(stage, model, shape)
+                if before is None:
+                    build.start_weights(model, stage, self.root)
+                elif before is not model:
+                    build.carry_weights(model, before.state_dict())
+                before = model
         except UserError as error:
             parts = {"given": error.given, "where": error.where, "allowed": error.allowed, "todo": error.todo}
             return {"error": parts}
@@ -59,6 +66,8 @@ class _Checker:
 
     def _model(self, recipe: Recipe, shape: build.Shape) -> nn.Module:
         key = f"{recipe.models}/{recipe.model!r}/{shape}"
+        if recipe.model.args.get("num_classes") == 0:
+            raise UserError("a training needs a head, and num_classes: 0 asks for none", where="model.args.num_classes")
         if key not in self.models:
             with torch.device("meta"):
                 model = build.build_model(recipe, shape, "chunked", self.root)
@@ -75,6 +84,11 @@ def _call(model: nn.Module, shape: build.Shape) -> None:
     except Exception as error:  # whatever a model does with images that it cannot take
         first = str(error).strip().split("\n", 1)[0]
         raise UserError(f"the model does not take images of {shape.size} px: {first}", where="model.args") from error
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise UserError("the model has nothing to train: no parameters", where="model.name")
+    if not isinstance(logits, torch.Tensor) or logits.dim() != 2:
+        raise UserError(f"the model returns a {type(logits).__name__}", where="model.name",
+                        allowed="a tensor of logits (batch, classes)")  # fmt: skip
     if logits.shape[1] < shape.classes:
         raise UserError(f"the model has {logits.shape[1]} outputs for {shape.classes} classes", where="model.args")
 
@@ -91,11 +105,29 @@ def _shuffle(recipe: Recipe, model: nn.Module, shape: build.Shape) -> None:
         return
     attached = shuffle.attach(model, blocks, [1.0] * len(blocks), torch.Generator(), permutation=spec.permutation,
                               window=spec.window, exempt=exempt)  # fmt: skip
-    with attached, torch.no_grad():
-        try:
+    lengths: dict[int, int] = {}
+
+    def note(layer: int, _: nn.Module, args: tuple[Any, ...]) -> None:
+        lengths.setdefault(layer, args[0].shape[1] if args else 0)
+
+    seen = [block.register_forward_pre_hook(partial(note, layer)) for layer, block in enumerate(blocks)]
+    try:
+        with attached, torch.no_grad():
             model.train()(torch.empty(2, shape.channels, shape.size, shape.size, device="meta"))
-        except (TypeError, ValueError) as error:
-            raise UserError(f"its blocks cannot be shuffled: {error}", where="model.name",
-                            todo="use shuffle.schedule: none for this model") from None  # fmt: skip
-        finally:
-            model.eval()
+    except (TypeError, ValueError) as error:
+        raise _unshufflable(str(error)) from None
+    finally:
+        model.eval()
+        for handle in seen:
+            handle.remove()
+    if len(lengths) < len(blocks):
+        raise _unshufflable(f"{len(blocks) - len(lengths)} of {len(blocks)} are never called")
+    patches = getattr(getattr(model, "patch_embed", None), "num_patches", None)
+    if exempt and patches is not None and lengths[0] != patches + len(exempt):
+        raise UserError(f"the class token joins later than the first block, which sees {lengths[0]} tokens",
+                        where="shuffle.class_token", todo="leave class_token: true for this model")  # fmt: skip
+
+
+def _unshufflable(why: str) -> UserError:
+    return UserError(f"its blocks cannot be shuffled: {why}", where="model.name",
+                     todo="use shuffle.schedule: none for this model")  # fmt: skip

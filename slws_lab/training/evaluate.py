@@ -30,6 +30,8 @@ def evaluate(model: nn.Module, samples: Loader, numerics: Numerics, world: World
         loss = F.cross_entropy(logits, labels, reduction="sum").double().cpu()
         sums += torch.stack([loss, *_hits(logits, labels).double().cpu(), torch.tensor(float(len(labels)))])
     loss, top1, top5, count = world.sum(sums.to(numerics.device)).tolist()
+    if not count:
+        raise OSError("no image of the split can be read")
     return {"loss": loss / count, "top1": 100.0 * top1 / count, "top5": 100.0 * top5 / count}
 
 

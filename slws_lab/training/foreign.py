@@ -6,23 +6,30 @@ import hashlib
 import importlib.util
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+import timm
+from timm.models import register_model
+
 from slws_lab.errors import UserError
+from slws_lab.models import NAMES
 
 PREFIX = "slws_user_models_"
 
 
 def load_model_files(files: Sequence[str], root: Path) -> None:
-    """Execute files that register models with timm's `@register_model`; one whose content has not changed is not executed again.
+    """Execute files that register models with timm's `@register_model`.
+
+    Each is executed every time: another file may have registered the same name since.
 
     Args:
         files: Paths relative to `root`.
         root: The project's folder.
 
     Raises:
-        UserError: A file cannot be read, or raises; with its line.
+        UserError: A file cannot be read, raises (with its line), or takes a name of ours.
     """
     for number, name in enumerate(files):
         path, where = root / Path(name).expanduser(), f"models.{number}"
@@ -31,8 +38,13 @@ def load_model_files(files: Sequence[str], root: Path) -> None:
         except OSError as error:
             raise UserError(f"cannot read '{name}': {error.strerror}", where=where,
                             allowed=f"a Python file, its path relative to {root}") from None  # fmt: skip
-        if f"{PREFIX}{digest}" not in sys.modules:
-            _execute(path, f"{PREFIX}{digest}", where)
+        ours = {taken: timm.model_entrypoint(taken) for taken in NAMES}
+        _execute(path, f"{PREFIX}{digest}", where)
+        for taken, factory in ours.items():
+            if timm.model_entrypoint(taken) is not factory:
+                register_model(factory)
+                raise UserError(f"{name} registers a model under the name '{taken}', which is ours", where=where,
+                                todo="give it another name")  # fmt: skip
 
 
 def _execute(path: Path, module_name: str, where: str) -> None:
@@ -42,8 +54,10 @@ def _execute(path: Path, module_name: str, where: str) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # timm asks for it by name while it registers a model
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # whatever a user's file does
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Overwriting")  # what an earlier execution has registered
+            spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:  # whatever a user's file does
         del sys.modules[module_name]
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         line = lines[-1] if lines else getattr(error, "lineno", None)

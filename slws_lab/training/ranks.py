@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,11 +23,16 @@ from torch.multiprocessing.spawn import ProcessException, start_processes
 
 from slws_lab.errors import UserError
 from slws_lab.spec import RunSpec
-from slws_lab.training.surroundings import Interrupted, Surroundings, TrainResult
+from slws_lab.training.surroundings import Interrupted, Outdated, Surroundings, TrainResult
 from slws_lab.training.train import train_rank
 from slws_lab.training.world import World
 
 POLL_S = 0.1
+KILLS = (
+    signal.SIGKILL,
+    signal.SIGSEGV,
+    signal.SIGBUS,
+)  # end a rank before it can say a word; others follow what it says
 log = logging.getLogger(__name__)
 
 
@@ -39,6 +45,7 @@ def train(run: RunSpec, around: Surroundings) -> TrainResult:
 
     Raises:
         Interrupted: `around.should_stop()` said so; the checkpoint is up to date.
+        Outdated: The checkpoint was made with other data.
         UserError: Something that the recipe names is not there, or does not fit.
         BrokenImage: An image cannot be read, and the recipe says stop.
         RankError: One of several ranks failed, for one of these reasons or because it was killed.
@@ -60,7 +67,7 @@ class _Job:
     run: RunSpec
     around: Surroundings
     threads: int
-    rendezvous: str
+    rendezvous: Path
 
 
 class _Ranks:
@@ -69,7 +76,7 @@ class _Ranks:
     def __init__(self, run: RunSpec, around: Surroundings) -> None:
         self._around = around
         self._result: TrainResult | None = None
-        self._interrupted = False
+        self._interrupted, self._outdated = False, ""
         self._failures: dict[int, tuple[float, str]] = {}
         context = mp.get_context("spawn")
         self._stop = context.Event()
@@ -79,7 +86,7 @@ class _Ranks:
         self._rendezvous = around.folder / f"rendezvous-{os.getpid()}-{time.monotonic_ns()}"
         # A rank asks its own process whether to stop, and reports through its pipe: functions cannot be sent.
         plain = replace(around, report=_nowhere, should_stop=_never)
-        job = _Job(run, plain, torch.get_num_threads(), self._rendezvous.absolute().as_uri())
+        job = _Job(run, plain, torch.get_num_threads(), self._rendezvous.absolute())
         pipes = [context.Pipe(duplex=False) for _ in range(run.train.ranks)]
         self._pipes = {rank: ours for rank, (ours, _) in enumerate(pipes)}
         self._processes = start_processes(
@@ -107,6 +114,8 @@ class _Ranks:
             self._rendezvous.unlink(missing_ok=True)
         if self._interrupted:
             raise Interrupted
+        if self._outdated:
+            raise Outdated(self._outdated)
         if self._result is None:
             raise RankError("all ranks ended without a result")
         return self._result
@@ -122,7 +131,7 @@ class _Ranks:
         """Name the rank that failed first: when one is killed, the others fail a moment later for want of it."""
         for rank, process in enumerate(self._processes.processes):
             code = process.exitcode
-            if code is not None and code < 0 and -code not in (signal.SIGTERM, signal.SIGINT):
+            if code is not None and -code in KILLS:
                 return f"rank {rank} was killed by {signal.Signals(-code).name}"
         if not self._failures:
             return otherwise.strip().splitlines()[-1]
@@ -147,6 +156,8 @@ class _Ranks:
             self._result = TrainResult(*said)
         elif kind == "interrupted":
             self._interrupted = True
+        elif kind == "outdated":
+            (self._outdated,) = said
         else:
             when, cause, trace = said
             self._failures[rank] = (when, cause)
@@ -169,6 +180,9 @@ def _rank_main(rank: int, job: _Job, pipes: list[Connection], stop: Any) -> None
         except Interrupted:
             pipe.send(("interrupted",))
             return
+        except Outdated as error:  # all ranks find it alike
+            pipe.send(("outdated", str(error)))
+            return
         if rank == 0:
             pipe.send(("result", *(getattr(result, name) for name in asdict(result))))
 
@@ -187,7 +201,9 @@ def _group(rank: int, job: _Job, device: torch.device) -> Iterator[None]:
     backend = "nccl" if device.type == "cuda" else "gloo"
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group(backend, init_method=job.rendezvous, rank=rank, world_size=job.run.train.ranks)
+    # The store itself and not its address, in which torch would not understand a space.
+    store = dist.FileStore(str(job.rendezvous), job.run.train.ranks)  # type: ignore[attr-defined]
+    dist.init_process_group(backend, store=store, rank=rank, world_size=job.run.train.ranks)
     yield
     dist.destroy_process_group()  # after a failure the others may never answer, and the process ends anyway
 

@@ -17,7 +17,7 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from slws_lab import models, shuffle
+from slws_lab import shuffle
 from slws_lab.data import Augment, Batch, Loader, epoch_order, normalize
 from slws_lab.spec import Recipe
 from slws_lab.training import build, checkpoint
@@ -25,7 +25,7 @@ from slws_lab.training.evaluate import evaluate
 from slws_lab.training.numerics import Numerics
 from slws_lab.training.optimizer import LearningRate, Objective, build_optimizer
 from slws_lab.training.randomness import generator, key, seed_globals
-from slws_lab.training.surroundings import Interrupted, Progress, Surroundings
+from slws_lab.training.surroundings import Interrupted, Outdated, Progress, Surroundings
 
 CHECKPOINT_SHARE = 0.02
 CHECKPOINT_MIN_S = 2.0
@@ -57,6 +57,10 @@ class Stage:
         self.seed, self.recipe, self.spec, self.around, self.progress = seed, recipe, recipe.train, around, progress
         self.world = around.world
         self.dataset = build.build_data(recipe, around.root)
+        if state is not None and state["data"] != self.dataset.fingerprint:
+            raise Outdated(
+                f"the data were {state['data']} when this run was begun, and are {self.dataset.fingerprint} now"
+            )
         seed_globals(seed, "init")
         self.model = self._model(state, weights)
         # The average is copied before the shuffle's hooks are there: it never trains, so it never shuffles.
@@ -105,11 +109,17 @@ class Stage:
         return metrics
 
     def weights(self, which: str) -> dict[str, Tensor]:
-        """Return the weights that a following stage starts from: `last`, or `ema` where there is a moving average."""
-        if which == "ema":
-            assert self.ema is not None, "resolving the stages has refused this"
-            return self.ema.module.state_dict()
-        return self.model.state_dict()
+        """Return a copy on the CPU of the weights that a following stage starts from: `last`, or `ema` where there is one."""
+        assert which == "last" or self.ema is not None, "resolving the stages has refused this"
+        model = self.ema.module if which == "ema" and self.ema is not None else self.model
+        return {name: tensor.to("cpu", copy=True) for name, tensor in model.state_dict().items()}
+
+    def close(self) -> None:
+        """End the processes that read, and let go of what a following stage must not have beside its own in memory."""
+        for loader in self.loaders.values():
+            loader.close()
+        if self.shuffle is not None:
+            self.shuffle.remove()  # its hooks and the model hold each other
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         started, first = time.monotonic(), self.progress.step - epoch * self.steps
@@ -171,10 +181,12 @@ class Stage:
         self.optimizer.zero_grad(set_to_none=True)
         used = [(number, part) for number, part in enumerate(parts) if len(part.labels)]
         mine = 0 if spare else sum(len(part.labels) for _, part in used)
-        total, empty = self.world.counts((mine, int(not used)), self.around.device)
+        (total,) = self.world.counts((mine,), self.around.device)
         self.progress.step += 1
-        if empty:  # none of a rank's images can be read: a step without an update, in all ranks
+        if not total:  # none of the batch's images can be read: a step without an update
             return
+        if not used:  # none of this rank's: it adds its gradients all the same, of no weight
+            used, spare = [(0, self._blank())], True
         losses = torch.zeros((), dtype=torch.float64, device=self.around.device)
         for number, part in used:
             weight = 0.0 if spare else len(part.labels) * self.world.size / total
@@ -183,6 +195,13 @@ class Stage:
         self._update()
         self.loss_sum += self.world.sum(losses)
         self.progress.samples += total
+
+    def _blank(self) -> Batch:
+        shape = (1, self.dataset.channels, self.dataset.size, self.dataset.size)
+        images = torch.zeros(shape, dtype=torch.uint8, device=self.around.device)
+        return Batch(
+            images, torch.zeros(1, dtype=torch.int64, device=self.around.device), torch.zeros(1, dtype=torch.int64)
+        )
 
     def _part(self, part: Batch, place: tuple[int, int, int], weight: float, *, sync: bool) -> Tensor:
         """Add the gradients of a part of a batch and return the sum of its samples' losses."""
@@ -208,6 +227,7 @@ class Stage:
 
     def _evaluate(self) -> dict[str, float]:
         val = self.loaders["val"]
+        self.world.align(self.model, *([self.ema.module] if self.ema else []))
         found = {f"val/{k}": v for k, v in evaluate(self.model, val, self.numerics, self.world).items()}
         if self.ema is not None:
             averaged = evaluate(self.ema.module, val, self.numerics, self.world)
@@ -217,8 +237,9 @@ class Stage:
     def _note_broken(self) -> None:
         """Take over from the loaders which images could not be read, over all ranks."""
         if self.recipe.data.on_broken == "skip":
-            for loader in self.loaders.values():
-                self.progress.broken |= self.world.merge(loader.broken)
+            for split, loader in self.loaders.items():
+                named = {f"{split}/{sample_id}": cause for sample_id, cause in loader.broken.items()}
+                self.progress.broken |= self.world.merge(named)
 
     def _set_shuffle(self, epoch: int) -> float:
         """Set the share of the shuffle's rates that holds in an epoch of this stage, and return it."""
@@ -234,7 +255,9 @@ class Stage:
         if state is not None:
             model.load_state_dict(state["model"])
         elif weights is not None:
-            log.info("stage %d: %s", self.progress.stage + 1, models.load_weights(model, weights).text())
+            said = f"stage {self.progress.stage + 1}: {build.carry_weights(model, weights)}"
+            self.progress.started_from = f"{self.progress.started_from}\n{said}".strip()
+            log.info("%s", said)
         else:
             self.progress.started_from = build.start_weights(model, self.recipe, self.around.root)
             log.info("%s", self.progress.started_from or "weights drawn afresh")
@@ -283,6 +306,7 @@ class Stage:
             "ema": self.ema.module.state_dict() if self.ema else None,
             "optimizer": self.optimizer.state_dict(),
             "progress": asdict(self.progress),
+            "data": self.dataset.fingerprint,
         })  # fmt: skip
         self.saved_at = time.monotonic()
         self.save_cost = self.saved_at - started

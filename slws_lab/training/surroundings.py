@@ -16,6 +16,10 @@ class Interrupted(Exception):
     """The training was asked to stop; its checkpoint is written, and the same run goes on from there."""
 
 
+class Outdated(Exception):
+    """What a checkpoint was made of has changed since; going on would mix two trainings, so it must be begun again."""
+
+
 @dataclass(frozen=True)
 class Surroundings:
     """What a training gets from the outside. Nothing of it changes a number, but for rounding.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
 from slws_lab.spec import RunSpec, resolve_stages
 from slws_lab.training import checkpoint
@@ -18,7 +19,8 @@ def train_rank(run: RunSpec, around: Surroundings) -> TrainResult:
     set_deterministic()
     if around.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(around.device)
-    recipes, state, weights = resolve_stages(run), checkpoint.load(around.folder), None
+    recipes, state = resolve_stages(run), checkpoint.load(around.folder)
+    weights: dict[str, Tensor] | None = None
     progress = Progress.of(state)
     progress.stages = len(recipes)
     while True:
@@ -26,11 +28,14 @@ def train_rank(run: RunSpec, around: Surroundings) -> TrainResult:
         metrics = stage.run_epochs()
         following = progress.stage + 1
         if not _finite(metrics) or following == len(recipes):
+            stage.close()
             return _result(stage, metrics)
         state, weights = None, stage.weights(run.stages[following].start)
         progress.stage, progress.step, progress.loss_sum = following, 0, 0.0
         progress.steps_before += stage.steps * stage.spec.epochs
         progress.epochs_before += stage.spec.epochs
+        stage.close()
+        del stage
 
 
 def _result(stage: Stage, metrics: dict[str, float]) -> TrainResult:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,13 @@ class World:
     def any(self, flag: bool, device: torch.device) -> bool:
         """Say whether the flag is up in any process, so that all act alike."""
         return self.counts((int(flag),), device)[0] > 0
+
+    def align(self, *models: nn.Module) -> None:
+        """Give the models of all processes rank 0's buffers, such as the running statistics that each has taken of its own samples."""
+        if self.size > 1:
+            for model in models:
+                for buffer in model.buffers():
+                    dist.broadcast(buffer, 0)
 
     def merge(self, names: dict[str, str]) -> dict[str, str]:
         """Return the union of the processes' mappings."""

@@ -145,7 +145,7 @@ def test_a_folder_that_is_no_data_set_is_refused(write_folder, tmp_path):
     assert "no train split; it holds nothing" in message(empty)
     assert "no class folders" in message(tmp_path / "bare")
     assert "hole/train/ant has no images" in message(hole)
-    assert "differ in the classes dog, horse" in message(other)
+    assert "only val has horse; only train has dog" in message(other)
     assert "one class only" in message(write_folder("single", classes=("cat",), train=9))
     assert "leaves the val split of image_folder empty" in message(write_folder("few", train=2), val_fraction=1e-6)
     assert "needs a path" in refused(Request("image_folder")).given

@@ -193,8 +193,8 @@ def test_a_share_of_nothing_or_everything_is_refused(fraction):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("label_fraction", 0.0), ("label_fraction", 1.5), ("eval_crop", 0.0), ("size", 0), ("channels", 4),
-     ("val", "some"), ("on_broken", "ignore"), ("std", (0.0,)), ("std", ())],
+    [("label_fraction", 0.0), ("label_fraction", 1.5), ("size", 0), ("channels", 4),
+     ("val", "some"), ("std", (0.0,)), ("std", ())],
 )  # fmt: skip
 def test_a_value_out_of_its_range_is_refused_by_name(name, value):
     with pytest.raises(UserError) as caught:

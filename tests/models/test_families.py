@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from models.families import SMALL, build, golden_keys, small
@@ -231,3 +232,11 @@ def test_names_belong_to_their_families() -> None:
     for name, family in (("vim_micro", Vim), ("mambareg_micro", MambaReg), ("mambamlp_micro", MambaMLP)):
         assert name in NAMES
         assert type(build(name)) is family
+
+
+@pytest.mark.parametrize("name", ["vim_micro", "shufflemamba_micro", "mambareg_micro", "mambamlp_micro"])
+def test_a_model_turned_to_bfloat16_takes_and_gives_it(name: str) -> None:
+    model = timm.create_model(name, in_chans=3, img_size=32).to(torch.bfloat16)
+    logits = model(torch.rand(2, 3, 32, 32, dtype=torch.bfloat16))
+    assert logits.dtype == torch.bfloat16
+    assert logits.isfinite().all()

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import timm
+import torch
 from training_runs import spec
 
-from slws_lab.training import check
+from slws_lab.spec.weights import fill_digest
+from slws_lab.training import build, check
 
 
 def test_a_good_recipe_is_answered_with_its_size_and_data() -> None:
@@ -32,8 +37,29 @@ def test_a_timm_model_with_token_blocks_is_fine() -> None:
         ({"data": {"name": "cifar"}}, "data.name", "unknown data set 'cifar'"),
         ({"shuffle": {"schedule": "custom", "max_rate": 0.0, "rates": [0.1]}}, "shuffle", "3"),
         ({"model": {"name": "resnet18", "args": {}}}, "model.name", "no sequence of token blocks"),
-        ({"model": {"name": "mnasnet_small", "args": {}}, "data": {"size": 32}}, "model.name", "blocks cannot be shuffled"),
+        (
+            {"model": {"name": "mnasnet_small", "args": {}}, "data": {"size": 32}},
+            "model.name",
+            "blocks cannot be shuffled",
+        ),
         ({"data": {"augment": {"auto": "strong"}}}, "data.augment.auto", "strong"),
+        ({"data": {"augment": {"auto": "rand-m99"}}}, "data.augment.auto", "rand-m99"),
+        ({"model": {"name": "twins_svt_small", "args": {}}, "data": {"size": 64}}, "model.name", "cannot be shuffled"),
+        (
+            {
+                "model": {"name": "cait_xxs24_224", "args": {"depth": 2}},
+                "data": {"size": 32},
+                "shuffle": {"class_token": False},
+            },
+            "shuffle.class_token",
+            "joins later",
+        ),
+        ({"model": {"args": {"num_classes": 0}}}, "model.args.num_classes", "asks for none"),
+        (
+            {"stages": [{"name": "a"}, {"name": "b", "set": {"model.args.depth": 5}}]},
+            "stages",
+            "the stage before has no",
+        ),
         ({"data": {"name": "image_folder", "path": "$NO_SUCH_VARIABLE/x"}}, "data.path", "variable that is not set"),
     ],
 )
@@ -47,3 +73,17 @@ def test_an_unknown_scan_back_end_is_an_answer_too() -> None:
     (answer,) = check([spec()], scan="chunkd")
     assert answer["error"]["where"] == "resources.scan"
     assert "chunked" in answer["error"]["todo"] + answer["error"]["allowed"]
+
+
+def test_a_drop_path_of_zero_is_zero_whatever_the_models_own_default() -> None:
+    recipe = spec(model={"name": "focalnet_tiny_srf", "args": {}, "drop_path": 0.0})
+    model = build.build_model(recipe, build.Shape(64, 3, 10), "chunked", Path())
+    assert not [part for part in model.modules() if getattr(part, "drop_prob", 0)]
+
+
+def test_a_checkpoint_of_another_depth_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    torch.save(timm.create_model("shufflemamba_micro", depth=3, embed_dim=16).state_dict(), tmp_path / "three.pth")
+    recipe = spec(model={"init_from": "three.pth", "args": {"depth": 6, "embed_dim": 16}}, data={"size": 8})
+    (answer,) = check([fill_digest(recipe, tmp_path)], tmp_path)
+    assert answer["error"]["where"] == "model.init_from"
+    assert "differ in" in answer["error"]["given"]

@@ -61,6 +61,21 @@ def test_a_changed_file_is_executed_anew(tmp_path: Path) -> None:
     assert trained(own("mine_b"), tmp_path).metrics["val/loss"] != before
 
 
+def test_of_two_files_with_the_same_name_each_run_takes_its_own(tmp_path: Path) -> None:
+    text = MODELS.replace("NAME", "mine_d")
+    (tmp_path / "a.py").write_text(text)
+    (tmp_path / "b.py").write_text(text.replace("in_chans * 64, num_classes", "in_chans * 64, num_classes, bias=False"))
+    params = [check([own("mine_d", models=[f"{name}.py"])], tmp_path)[0]["params"] for name in "aba"]
+    assert params == [650, 640, 650]
+
+
+def test_a_file_that_takes_a_name_of_ours_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "my_models.py").write_text(MODELS.replace("NAME", "vim_micro"))
+    (answer,) = check([own("vim_micro")], tmp_path)
+    assert "which is ours" in answer["error"]["given"]
+    assert "params" in check([spec()], tmp_path)[0]
+
+
 def test_a_file_is_executed_only_where_a_recipe_names_it(tmp_path: Path) -> None:
     (tmp_path / "my_models.py").write_text("raise SystemError('executed')")
     (answer,) = check([spec()], tmp_path)
@@ -69,7 +84,7 @@ def test_a_file_is_executed_only_where_a_recipe_names_it(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [(None, "cannot read 'my_models.py'"), ("x = 1\nx.y\n", "raises AttributeError"), ("def (", "raises SyntaxError"),
+    [(None, "cannot read 'my_models.py'"), ("import sys; sys.exit(0)", "raises SystemExit"), ("x = 1\nx.y\n", "raises AttributeError"), ("def (", "raises SyntaxError"),
      ("", "no model 'mine_c'")],
 )  # fmt: skip
 def test_what_is_wrong_with_a_file_is_an_answer_with_its_place(text: str | None, said: str, tmp_path: Path) -> None:

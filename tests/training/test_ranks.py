@@ -1,15 +1,20 @@
-"""Trainings in two processes on the CPU: equal to one process, exact in evaluation, stopped and resumed, killed."""
+"""Trainings in two processes on the CPU: equal to one process, exact in evaluation, stopped and resumed."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from training_runs import Curve, Train, spec
 
+from slws_lab.data import Loader
 from slws_lab.spec import RunSpec
-from slws_lab.training import Interrupted, RankError
+from slws_lab.training import Interrupted, RankError, build
+from slws_lab.training.evaluate import evaluate
+from slws_lab.training.numerics import Numerics
+from slws_lab.training.world import World
 
 PLAIN = {"data": {"augment": {}}, "shuffle": {"schedule": "none"}, "model": {"drop_path": 0.0}}
 
@@ -28,12 +33,27 @@ def largest_difference(first: Path, second: Path) -> float:
 
 def test_two_ranks_of_half_a_batch_equal_one_of_the_whole(run_tiny: Train, tmp_path: Path) -> None:
     one, alone = run_tiny(shared(1), "one")
-    two, both = run_tiny(shared(2), "two")
+    two, both = run_tiny(shared(2), "two ranks")  # in a folder with a space
     assert alone.keys() == both.keys()
     for epoch, metrics in alone.items():
         assert both[epoch] == pytest.approx(metrics, rel=1e-5)
-    assert largest_difference(tmp_path / "one", tmp_path / "two") < 1e-4
+    assert largest_difference(tmp_path / "one", tmp_path / "two ranks") < 1e-4
     assert (two.params, two.data_fingerprint, two.epochs) == (one.params, one.data_fingerprint, one.epochs)
+
+
+def test_ranks_evaluate_one_network_also_where_each_has_seen_its_own_samples(run_tiny: Train, tmp_path: Path) -> None:
+    """Batch norm keeps statistics of what a rank has seen: the recorded loss must be that of the weights that are kept."""
+    run = shared(2, epochs=1)
+    model = run.model.model_copy(update={"name": "test_resnet", "args": {}})
+    run = run.model_copy(update={"model": model, "data": run.data.model_copy(update={"size": 32})})
+    _, curve = run_tiny(run)
+    dataset = build.build_data(run, tmp_path)
+    kept = build.build_model(run, build.Shape.of(dataset), "chunked", tmp_path)
+    kept.load_state_dict(load_file(tmp_path / "a" / "last.safetensors"))
+    device = torch.device("cpu")
+    val = Loader(dataset.splits["val"], build.eval_transform(run.data, dataset.size), device)
+    found = evaluate(kept, val, Numerics(device, "fp32", dataset.mean, dataset.std), World())
+    assert curve[1]["val/loss"] == pytest.approx(found["loss"], rel=1e-6)
 
 
 def test_an_interrupted_training_of_two_ranks_ends_like_an_undisturbed_one(run_tiny: Train, tmp_path: Path) -> None:

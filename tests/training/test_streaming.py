@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ import torch
 from safetensors.torch import load_file
 from training_runs import MEASURED, Curve, spec
 
+from slws_lab.data import BrokenImage
 from slws_lab.spec import RunSpec
-from slws_lab.training import Interrupted, Surroundings, TrainResult, train
+from slws_lab.training import Interrupted, Outdated, Surroundings, TrainResult, train
 
 pyarrow = pytest.importorskip("pyarrow")
 import pyarrow.parquet as pq  # noqa: E402
@@ -80,7 +82,9 @@ def test_parquet_and_folder_train_to_the_same_bits_resident_and_streaming(start:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_a_streaming_training_killed_within_an_epoch_ends_like_an_undisturbed_one(start: Start, tmp_path: Path) -> None:
+def test_a_streaming_training_stopped_within_an_epoch_ends_like_an_undisturbed_one(
+    start: Start, tmp_path: Path
+) -> None:
     """With workers, and every augmentation that draws."""
     run = cifar("image_folder", augment=STRONG)
     _, undisturbed = start(run, "undisturbed")
@@ -118,11 +122,12 @@ def test_broken_images_are_counted_and_named_or_stop_the_training(start: Start, 
     pq.write_table(pyarrow.Table.from_pylist(rows, schema=table.schema), broken / "train.parquet")
     pq.write_table(pq.read_table(images / "parquet" / "test.parquet"), broken / "test.parquet")
     result, curve = start(cifar("parquet", path=str(broken), on_broken="skip"))
-    assert (
-        sorted(result.broken) == sorted(row["path"].removesuffix(".jpg") for row in rows[:3]) or len(result.broken) == 3
+    assert set(result.broken) == {f"{split}/{row['path']}" for row in rows[:3] for split in ("train", "val")} & set(
+        result.broken
     )
+    assert len(result.broken) == 3
     assert [curve[epoch]["data/broken"] for epoch in curve] == [3, 3]
-    with pytest.raises(Exception, match=rows[0]["path"].split("/")[0]):
+    with pytest.raises(BrokenImage, match="|".join(row["path"] for row in rows[:3])):
         start(cifar("parquet", path=str(broken)), "stops")
 
 
@@ -133,3 +138,14 @@ def test_a_label_fraction_of_equal_steps_is_as_long_as_the_whole(start: Start) -
         rates[equal] = curve[1]["train/lr"]
     _, curve = start(cifar("parquet"), "all")
     assert rates["steps"] == curve[1]["train/lr"] != rates["epochs"]
+
+
+def test_a_resume_that_finds_other_data_says_so_instead_of_mixing(start: Start, images: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "changing"
+    shutil.copytree(images / "folder", folder)
+    run, steps = cifar("image_folder", path=str(folder)), itertools.count()
+    with pytest.raises(Interrupted):
+        start(run, should_stop=lambda: next(steps) >= 3)
+    next((folder / "train").rglob("*.jpg")).unlink()
+    with pytest.raises(Outdated, match="the data were"):
+        start(run)

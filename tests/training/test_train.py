@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from training_runs import Curve, Train, spec
 
+from slws_lab import scan
 from slws_lab.training import Interrupted, TrainResult
 
 
@@ -42,7 +43,7 @@ def test_a_training_learns(run_tiny: Train) -> None:
 def test_what_a_result_says(run_tiny: Train, tmp_path: Path) -> None:
     result, curve = run_tiny(spec())
     assert result.shuffle_rates == (0.0, 0.4, 0.8)
-    assert result.scan_backend == "chunked"
+    assert result.scan_backend == scan.resolve("auto", "cpu").name
     assert result.data_fingerprint == "21a836d43d337820"
     assert result.params == sum(tensor.numel() for tensor in weights(tmp_path / "a").values())
     assert {name: result.metrics[name] for name in curve[2]} == curve[2]

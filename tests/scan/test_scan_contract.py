@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from slws_lab.scan import backends, selective_scan
+from slws_lab.scan import ScanInputs, backends, describe, selective_scan, selective_scan_pair
 
 NAMES = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias")
 # batch, length, width, state
 SIZES = [(2, 1, 5, 3), (3, 2, 1, 1), (1, 17, 5, 16), (2, 33, 5, 3), (2, 64, 1, 1), (3, 65, 3, 2)]
-FAST = [name for name in backends() if name != "reference"]
+ABOUT = describe("cpu")
+USABLE = [
+    pytest.param(name, marks=[] if ABOUT[name].startswith("usable") else pytest.mark.skip(reason=ABOUT[name]))
+    for name in backends()
+]
+FAST = [backend for backend in USABLE if backend.values != ("reference",)]
 
 both_ways = pytest.mark.parametrize("reverse", [False, True])
-every_backend = pytest.mark.parametrize("backend", backends())
+every_backend = pytest.mark.parametrize("backend", USABLE)
 
 
 def draw(size: tuple[int, int, int, int], dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
@@ -155,6 +161,38 @@ def test_strided_inputs_are_read_as_what_they_show(backend: str) -> None:
     expected = output_and_gradients(tensors, backend=backend)
     for left, right in zip(output_and_gradients(strided, backend=backend), expected, strict=True):
         torch.testing.assert_close(left, right, rtol=1e-12, atol=1e-13)
+
+
+def pair_of_ways(dtype: torch.dtype) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+    forth, back = draw((2, 21, 5, 3), dtype), draw((2, 21, 5, 3), dtype)
+    z = forth.pop("z")
+    del back["z"]
+    return forth, {name: (0.9 * tensor).detach().requires_grad_() for name, tensor in back.items()}, z
+
+
+@every_backend
+@both_ways
+@pytest.mark.parametrize("gated", [False, True])
+def test_a_pair_is_both_directions_summed_and_gated_once(backend: str, reverse: bool, gated: bool) -> None:
+    forth, back, z = pair_of_ways(torch.float64)
+    gate, scale = (z, 0.5) if gated else (None, 1.0)
+    ways = ScanInputs(**forth, reverse=reverse), ScanInputs(**back, reverse=not reverse)
+    actual = selective_scan_pair(*ways, gate, scale, backend=backend)
+    y = selective_scan(**forth, reverse=reverse, backend="reference")
+    y = y + selective_scan(**back, reverse=not reverse, backend="reference")
+    expected = y * 0.5 * F.silu(z) if gated else y
+    leaves = [*forth.values(), *back.values(), *([z] if gated else [])]
+    weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=y.dtype)
+    found = [(total, *torch.autograd.grad(total, leaves, weights)) for total in (actual, expected)]
+    for left, right in zip(*found, strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-10, atol=1e-11)
+
+
+@every_backend
+def test_a_pair_in_bfloat16_keeps_its_type(backend: str) -> None:
+    forth, back, z = pair_of_ways(torch.bfloat16)
+    y = selective_scan_pair(ScanInputs(**forth), ScanInputs(**back, reverse=True), z, 0.5, backend=backend)
+    assert y.dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("backend", FAST)

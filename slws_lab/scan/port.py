@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from slws_lab.errors import UserError, nearest
-from slws_lab.scan import chunked, native, reference
+from slws_lab.scan import chunked, mamba_ssm, native, reference, triton_scan
 from slws_lab.scan.inputs import ScanInputs
 
 
@@ -43,6 +43,8 @@ _BACKENDS = {
     backend.name: backend
     for backend in (
         Backend("native", "C++ kernel compiled for this processor", native.scan, native.obstacle, native.scan_pair),
+        Backend("mamba_ssm", "CUDA kernels of the mamba-ssm package", mamba_ssm.scan, mamba_ssm.obstacle),
+        Backend("triton", "our Triton kernels", triton_scan.scan, triton_scan.obstacle, triton_scan.scan_pair),
         Backend("chunked", "torch operations in chunks, hand-written backward", chunked.scan),
         Backend("reference", "step-by-step loop under autograd: the meaning, slow", reference.scan),
     )

@@ -29,6 +29,7 @@ PACKAGES = (
     "causal-conv1d",
     "triton",
 )
+HOME = Path(__file__).parents[1]
 NOT_CODE = (":(exclude)reports", ":(exclude).slws")
 
 
@@ -52,9 +53,14 @@ def gather(root: Path) -> dict[str, Any]:
 
 
 def module_digests() -> dict[str, str]:
-    """Return module name -> 12 hex of its file, for the numeric modules imported by now."""
+    """Return module name -> 12 hex of its file, for the numeric modules imported by now and what they compile.
+
+    A source of a compiled kernel goes by its path, `slws_lab/scan/kernel.cpp`.
+    """
     modules = [(name, module.__file__) for name, module in sorted(sys.modules.items()) if name.startswith(NUMERIC)]
     files = {name: Path(file) for name, file in modules if file is not None}
+    compiled = {source for path in files.values() for source in path.parent.glob("*.cpp")}
+    files |= {str(source.relative_to(HOME.parent)): source for source in sorted(compiled)}
     return {name: _digest(path) for name, path in files.items()}
 
 
@@ -68,9 +74,8 @@ def with_files(made: dict[str, Any], root: Path, names: Sequence[str]) -> dict[s
 
 def numeric_files_digest() -> str:
     """Return one digest of all numeric code on disk, imported or not."""
-    home = Path(__file__).parents[1]
-    folders = [home.joinpath(*name.split(".")[1:]) for name in NUMERIC]
-    files = sorted(path for folder in folders for path in folder.rglob("*.py"))
+    folders = [HOME.joinpath(*name.split(".")[1:]) for name in NUMERIC]
+    files = sorted(path for folder in folders for end in ("*.py", "*.cpp") for path in folder.rglob(end))
     return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files)).hexdigest()[:12]
 
 
@@ -87,12 +92,13 @@ def code_digest(modules: dict[str, str]) -> str:
 
 def changed_modules(modules: dict[str, str], root: Path) -> list[str]:
     """Return which of the recorded modules and files have another content on disk now, or are gone; nothing is imported."""
-    home = Path(__file__).parents[1]
     changed = []
     for name, digest in modules.items():
-        stem = home.joinpath(*name.split(".")[1:])
-        own = name.startswith("slws_lab.") or name == "slws_lab"
-        places = (stem.with_suffix(".py"), stem / "__init__.py") if own else (root / Path(name).expanduser(),)
+        stem = HOME.joinpath(*name.split(".")[1:])
+        if name.startswith("slws_lab."):
+            places = (stem.with_suffix(".py"), stem / "__init__.py")
+        else:
+            places = ((HOME.parent if name.startswith("slws_lab/") else root) / Path(name).expanduser(),)
         if next((_digest(path) for path in places if path.is_file()), None) != digest:
             changed.append(name)
     return changed

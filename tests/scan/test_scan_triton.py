@@ -169,16 +169,22 @@ def test_too_many_states_are_refused() -> None:
 
 
 def test_it_is_chosen_on_a_gpu_and_says_why_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = torch.device("cuda")
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     assert triton_scan.obstacle(torch.device("cpu")) == "it is for NVIDIA GPUs"
-    if triton_scan.obstacle(torch.device("cuda")) == "":
+    if triton_scan.obstacle(gpu) == "":
         assert resolve("auto", "cuda").name in ("mamba_ssm", "triton")
-    monkeypatch.setattr("importlib.metadata.version", lambda name: "3.2.0")
-    triton_scan._obstacle_of_package.cache_clear()
-    assert "3.3 or newer, found 3.2.0" in triton_scan.obstacle(torch.device("cuda"))
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    triton_scan._obstacle_of_package.cache_clear()
-    assert triton_scan.obstacle(torch.device("cuda")) == "triton is not installed"
+
+
+def test_an_old_triton_and_a_missing_one_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, reason in (
+        (SimpleNamespace(__version__="3.2.1"), "needs triton 3.3 or newer, found 3.2.1"),
+        (None, ""),
+    ):
+        monkeypatch.setitem(sys.modules, "triton", module)
+        triton_scan._obstacle_of_package.cache_clear()
+        found = triton_scan.obstacle(torch.device("cuda"))
+        assert reason in found and (module or "cannot be imported" in found)
     monkeypatch.undo()
     triton_scan._obstacle_of_package.cache_clear()
 

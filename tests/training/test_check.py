@@ -44,7 +44,11 @@ def test_a_timm_model_with_token_blocks_is_fine() -> None:
         ),
         ({"data": {"augment": {"auto": "strong"}}}, "data.augment.auto", "strong"),
         ({"data": {"augment": {"auto": "rand-m99"}}}, "data.augment.auto", "rand-m99"),
-        ({"model": {"name": "twins_svt_small", "args": {}}, "data": {"size": 64}}, "model.name", "no sequence of token blocks"),
+        (
+            {"model": {"name": "twins_svt_small", "args": {}}, "data": {"size": 64}},
+            "model.name",
+            "no sequence of token blocks",
+        ),
         (
             {
                 "model": {"name": "cait_xxs24_224", "args": {"depth": 2}},

@@ -1,0 +1,112 @@
+"""Causal convolution and SiLU by the compiled kernel, forward and backward in one pass over memory each.
+
+Like the scan it works in float32, or float64 for float64 input, and backward can be differentiated once, not twice.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from slws_lab.scan import kernel
+
+TAPS = 4  # how many the kernel is made for
+
+
+def conv_silu(x: Tensor, taps: Tensor, bias: Tensor, reverse: bool) -> Tensor:
+    """Return SiLU(bias + sum over k of taps[:, k] x_{t-K+1+k}), tokens before the first counting as zero.
+
+    Args:
+        x: Tokens, (batch, length, width), on the CPU.
+        taps: (width, 4); the last meets the token itself.
+        bias: (width,).
+        reverse: Whether time runs from the last token to the first.
+
+    Returns:
+        y, (batch, length, width), in x's dtype.
+
+    Raises:
+        ValueError: If a shape does not fit.
+        BuildError: If the kernel cannot be compiled or loaded here.
+    """
+    if taps.shape != (x.shape[2], TAPS) or bias.shape != (x.shape[2],):
+        raise ValueError(
+            f"taps must be {(x.shape[2], TAPS)} and bias {(x.shape[2],)}, got {taps.shape} and {bias.shape}"
+        )
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    arguments = x.to(dtype), taps.to(dtype), bias.to(dtype), reverse
+    compiling = torch.compiler.is_compiling()
+    return (_conv_operator(*arguments) if compiling else _Conv.apply(*arguments)).to(x.dtype)
+
+
+def _forward(x: Tensor, taps: Tensor, bias: Tensor, reverse: bool) -> Tensor:
+    y = kernel.dense(x)
+    x, taps, bias = kernel.dense_rows(x), taps.contiguous(), bias.contiguous()
+    call = _call(x, taps, bias, reverse)
+    call.y = kernel.rows(y)
+    kernel.run("conv", call, x.dtype, backward=False)
+    return y
+
+
+def _backward(grad_y: Tensor, x: Tensor, taps: Tensor, bias: Tensor, reverse: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of x, taps and bias."""
+    grads = kernel.dense(x), kernel.dense(taps), kernel.dense(bias)
+    grad_y, x, taps, bias = kernel.dense_rows(grad_y), kernel.dense_rows(x), taps.contiguous(), bias.contiguous()
+    call = _call(x, taps, bias, reverse)
+    call.grad_y, call.grad_x = kernel.rows(grad_y), kernel.rows(grads[0])
+    call.grad_taps, call.grad_bias = (grad.data_ptr() for grad in grads[1:])
+    kernel.run("conv", call, x.dtype, backward=True)
+    return grads
+
+
+def _call(x: Tensor, taps: Tensor, bias: Tensor, reverse: bool) -> kernel.Conv:
+    call = kernel.Conv(*x.shape, reverse)
+    call.x = kernel.rows(x)
+    call.taps, call.bias = taps.data_ptr(), bias.data_ptr()
+    call.threads = kernel.threads(x.numel())
+    return call
+
+
+class _Conv(torch.autograd.Function):
+    """The convolution for eager code; arguments as in `_forward`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, taps: Tensor, bias: Tensor, reverse: bool) -> Tensor:
+        ctx.save_for_backward(x, taps, bias)
+        ctx.reverse = reverse
+        return _forward(x, taps, bias, reverse)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
+        x, taps, bias = ctx.saved_tensors
+        return *_backward(grad_y, x, taps, bias, ctx.reverse), None
+
+
+_conv_operator = torch.library.custom_op("slws_lab::conv_silu", _forward, mutates_args=())
+_gradient_operator = torch.library.custom_op("slws_lab::conv_silu_gradient", _backward, mutates_args=())
+
+
+@_conv_operator.register_fake
+def _(x: Tensor, taps: Tensor, bias: Tensor, reverse: bool) -> Tensor:
+    return x.new_empty(x.shape)
+
+
+@_gradient_operator.register_fake
+def _(grad_y: Tensor, x: Tensor, taps: Tensor, bias: Tensor, reverse: bool) -> tuple[Tensor, Tensor, Tensor]:
+    return x.new_empty(x.shape), taps.new_empty(taps.shape), bias.new_empty(bias.shape)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *tensors, ctx.reverse = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _gradients(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
+    return *_gradient_operator(grad_y, *ctx.saved_tensors, ctx.reverse), None
+
+
+_conv_operator.register_autograd(_gradients, setup_context=_keep)

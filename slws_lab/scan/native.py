@@ -1,0 +1,193 @@
+"""The selective scan by the compiled kernel: one or both directions, gate, skip and softplus in one pass over memory.
+
+The kernel works in float32, or float64 for float64 input; other types are converted. Backward can be differentiated
+once, not twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from slws_lab.scan import compile, kernel
+from slws_lab.scan.inputs import ScanInputs
+
+PER_DIRECTION = 7  # u, delta, A, B, C, D, bias
+
+
+@torch.compiler.assume_constant_result
+def obstacle(device: torch.device) -> str:
+    """Return why the kernel cannot run on the device, or an empty string; the first call may compile it."""
+    return compile.obstacle() if device.type == "cpu" else "it is for the CPU"
+
+
+def scan(inputs: ScanInputs) -> Tensor:
+    """Return y, (batch, length, width), equal to the reference within rounding; once differentiable."""
+    return _run([inputs], inputs.z, 1.0)
+
+
+def scan_pair(forth: ScanInputs, back: ScanInputs, z: Tensor | None, scale: float) -> Tensor:
+    """Return (y of forth + y of back) scale SiLU(z); the two must run in opposite directions, without gates."""
+    return _run([forth, back], z, scale)
+
+
+def _run(ways: list[ScanInputs], z: Tensor | None, scale: float) -> Tensor:
+    first = ways[0]
+    dtype = first.accumulate_dtype
+    tensors = [tensor.to(dtype) for way in ways for tensor in _tensors(way)]
+    z = None if z is None else z.to(dtype)
+    keep = torch.is_grad_enabled() and any(t.requires_grad for t in (*tensors, z) if t is not None)
+    switches = scale, first.delta_softplus, first.reverse, keep
+    # an operator of its own cannot be looked into by torch.compile, and costs more a call
+    compiling = torch.compiler.is_compiling()
+    out = _scan_operator(tensors, z, *switches)[0] if compiling else _Scan.apply(z, *switches, *tensors)
+    return out.to(first.u.dtype)
+
+
+def _tensors(way: ScanInputs) -> list[Tensor]:
+    zeros = way.u.new_zeros(way.u.shape[2]) if way.D is None or way.delta_bias is None else None
+    D, bias = (zeros if tensor is None else tensor for tensor in (way.D, way.delta_bias))
+    return [way.u, way.delta, way.A, way.B, way.C, D, bias]  # type: ignore[list-item]
+
+
+def _forward(
+    tensors: Sequence[Tensor], z: Tensor | None, scale: float, softplus: bool, reverse: bool, keep: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the output, the sum before the gate and the states at chunk borders, the last two empty if not needed."""
+    call = _Call(tensors, z, scale, softplus, reverse)
+    out = kernel.dense(tensors[0])
+    y = kernel.dense(out) if keep and z is not None else out
+    borders = out.new_empty(_border_shape(tensors, keep))
+    call.struct.y, call.struct.out = kernel.rows(y), kernel.rows(out)
+    for way, border in zip(call.ways, borders, strict=False):
+        way.borders = border.data_ptr()
+    call.run(backward=False)
+    return out, out.new_empty(0) if y is out else y, borders
+
+
+def _backward(
+    grad_out: Tensor,
+    y: Tensor,
+    borders: Tensor,
+    tensors: Sequence[Tensor],
+    z: Tensor | None,
+    scale: float,
+    softplus: bool,
+    reverse: bool,
+) -> list[Tensor]:
+    """Return the gradients of the tensors and, if there is a gate, of z."""
+    call = _Call(tensors, z, scale, softplus, reverse)
+    call.struct.grad_out = call.hold(grad_out)
+    grads = [kernel.dense(tensor) for tensor in tensors]
+    if z is not None:
+        grads.append(kernel.dense(z))
+        call.struct.y, call.struct.grad_z = kernel.rows(y), kernel.rows(grads[-1])
+    for way, part, border in zip(call.ways, _by_direction(grads), borders, strict=True):
+        u, delta, A, B, C, D, bias = part
+        way.grad_u, way.grad_delta, way.grad_B, way.grad_C = map(kernel.rows, (u, delta, B, C))
+        way.grad_A, way.grad_D, way.grad_bias = A.data_ptr(), D.data_ptr(), bias.data_ptr()
+        way.borders = border.data_ptr()
+    call.run(backward=True)
+    return grads
+
+
+class _Call:
+    """A call of the kernel: its structure, filled with what forward and backward share, and what it points to."""
+
+    def __init__(
+        self, tensors: Sequence[Tensor], z: Tensor | None, scale: float, softplus: bool, reverse: bool
+    ) -> None:
+        u, state = tensors[0], tensors[2].shape[1]
+        directions = len(tensors) // PER_DIRECTION
+        self.struct = kernel.Scan(*u.shape, state, softplus, directions, scale)
+        self.struct.threads = kernel.threads(u.numel() * state)
+        self.ways = [self.struct.direction[i] for i in range(directions)]
+        self._held: list[Tensor] = []
+        if z is not None:
+            self.struct.z = self.hold(z)
+        for i, (way, part) in enumerate(zip(self.ways, _by_direction(tensors), strict=True)):
+            u, delta, A, B, C, D, bias = part
+            way.u, way.delta, way.B, way.C = map(self.hold, (u, delta, B, C))
+            way.A, way.D, way.bias = (self.hold(tensor.contiguous().view(1, 1, -1)).data for tensor in (A, D, bias))
+            way.reverse = reverse != bool(i)
+
+    def hold(self, tensor: Tensor) -> kernel.Rows:
+        """Return the kernel's view of a (batch, length, channels) tensor, kept alive as long as this call."""
+        self._held.append(kernel.dense_rows(tensor))
+        return kernel.rows(self._held[-1])
+
+    def run(self, backward: bool) -> None:
+        """Run the kernel."""
+        kernel.run("scan", self.struct, self._held[0].dtype, backward)
+
+
+def _by_direction(tensors: Sequence[Tensor]) -> list[Sequence[Tensor]]:
+    starts = range(0, len(tensors) // PER_DIRECTION * PER_DIRECTION, PER_DIRECTION)
+    return [tensors[start : start + PER_DIRECTION] for start in starts]
+
+
+class _Scan(torch.autograd.Function):
+    """The scan for eager code; arguments as in `_forward`, the tensors last."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, z: Tensor | None, scale: float, softplus: bool, reverse: bool, keep: bool, *tensors: Tensor
+    ) -> Tensor:
+        out, y, borders = _forward(tensors, z, scale, softplus, reverse, keep)
+        ctx.save_for_backward(y, borders, z, *tensors)
+        ctx.switches = scale, softplus, reverse
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+        y, borders, z, *tensors = ctx.saved_tensors
+        grads = _backward(grad_out, y, borders, tensors, z, *ctx.switches)
+        return None if z is None else grads[-1], None, None, None, None, *grads[: len(tensors)]
+
+
+_scan_operator = torch.library.custom_op("slws_lab::native_scan", _forward, mutates_args=())
+_gradient_operator = torch.library.custom_op("slws_lab::native_scan_gradient", _backward, mutates_args=())
+
+
+@_scan_operator.register_fake
+def _(
+    tensors: Sequence[Tensor], z: Tensor | None, scale: float, softplus: bool, reverse: bool, keep: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    u = tensors[0]
+    y = u.new_empty(u.shape if keep and z is not None else 0)
+    return u.new_empty(u.shape), y, u.new_empty(_border_shape(tensors, keep))
+
+
+@_gradient_operator.register_fake
+def _(
+    grad_out: Tensor, y: Tensor, borders: Tensor, tensors: Sequence[Tensor], z: Tensor | None, *switches: float
+) -> list[Tensor]:
+    return [tensor.new_empty(tensor.shape) for tensor in (*tensors, z) if tensor is not None]
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    tensors, z, *switches, _ = inputs
+    ctx.save_for_backward(*output[1:], z, *tensors)
+    ctx.switches = switches
+
+
+def _gradients(ctx: Any, grad_out: Tensor, *_: Tensor) -> tuple[Any, ...]:
+    y, borders, z, *tensors = ctx.saved_tensors
+    grads = _gradient_operator(grad_out, y, borders, tensors, z, *ctx.switches)
+    return grads[: len(tensors)], None if z is None else grads[-1], None, None, None, None
+
+
+_scan_operator.register_autograd(_gradients, setup_context=_keep)
+
+
+def _border_shape(tensors: Sequence[Tensor], keep: bool) -> tuple[int, ...]:
+    """Return (directions, batch, chunks, state, padded width) of the states that forward keeps for backward."""
+    (batch, length, width), state = tensors[0].shape, tensors[2].shape[1]
+    steps, lanes = kernel.tile_sizes(tensors[0].dtype)
+    directions = len(tensors) // PER_DIRECTION if keep else 0
+    return directions, batch, -(-length // steps), state, -(-width // lanes) * lanes

@@ -96,9 +96,9 @@ def changed_modules(modules: dict[str, str], root: Path) -> list[str]:
     for name, digest in modules.items():
         stem = HOME.joinpath(*name.split(".")[1:])
         if name.startswith("slws_lab."):
-            places = (stem.with_suffix(".py"), stem / "__init__.py")
+            places = [stem.with_suffix(".py"), stem / "__init__.py"]
         else:
-            places = ((HOME.parent if name.startswith("slws_lab/") else root) / Path(name).expanduser(),)
+            places = [(HOME.parent if name.startswith("slws_lab/") else root) / Path(name).expanduser()]
         if next((_digest(path) for path in places if path.is_file()), None) != digest:
             changed.append(name)
     return changed

@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from slws_lab.scan import compile, kernel
 from slws_lab.scan.inputs import ScanInputs
+from slws_lab.scan.operator import differentiate
 
 PER_DIRECTION = 7  # u, delta, A, B, C, D, bias
 
@@ -163,26 +164,7 @@ def _(
     return u.new_empty(u.shape), y, u.new_empty(_border_shape(tensors, keep))
 
 
-@_gradient_operator.register_fake
-def _(
-    grad_out: Tensor, y: Tensor, borders: Tensor, tensors: Sequence[Tensor], z: Tensor | None, *switches: float
-) -> list[Tensor]:
-    return [tensor.new_empty(tensor.shape) for tensor in (*tensors, z) if tensor is not None]
-
-
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    tensors, z, *switches, _ = inputs
-    ctx.save_for_backward(*output[1:], z, *tensors)
-    ctx.switches = switches
-
-
-def _gradients(ctx: Any, grad_out: Tensor, *_: Tensor) -> tuple[Any, ...]:
-    y, borders, z, *tensors = ctx.saved_tensors
-    grads = _gradient_operator(grad_out, y, borders, tensors, z, *ctx.switches)
-    return grads[: len(tensors)], None if z is None else grads[-1], None, None, None, None
-
-
-_scan_operator.register_autograd(_gradients, setup_context=_keep)
+differentiate(_scan_operator, _gradient_operator)
 
 
 def _border_shape(tensors: Sequence[Tensor], keep: bool) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from slws_lab.scan.inputs import ScanInputs
+from slws_lab.scan.operator import differentiate
 
 OLDEST = (3, 3)  # the first Triton whose kernels take tuples
 CHUNK = 4  # steps that are written out in a row; backward holds the states of that many in registers
@@ -232,23 +233,4 @@ def _(
     return out, y if keep and z is not None else y.new_empty(0), borders
 
 
-@_gradient_operator.register_fake
-def _(
-    grad_out: Tensor, y: Tensor, borders: Tensor, tensors: Sequence[Tensor], z: Tensor | None, *switches: float
-) -> list[Tensor]:
-    return [tensor.new_empty(tensor.shape) for tensor in (*tensors, z) if tensor is not None]
-
-
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    tensors, z, *switches, _ = inputs
-    ctx.save_for_backward(*output[1:], z, *tensors)
-    ctx.switches = switches
-
-
-def _gradients(ctx: Any, grad_out: Tensor, *_: Tensor) -> tuple[Any, ...]:
-    y, borders, z, *tensors = ctx.saved_tensors
-    grads = _gradient_operator(grad_out, y, borders, tensors, z, *ctx.switches)
-    return grads[: len(tensors)], None if z is None else grads[-1], None, None, None, None
-
-
-_scan_operator.register_autograd(_gradients, setup_context=_keep)
+differentiate(_scan_operator, _gradient_operator)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import shlex
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,20 +15,7 @@ from ruamel.yaml import YAML
 from typer.main import get_command
 
 from slws_lab.cli.app import app
-from slws_lab.lab import data_checking
 from slws_lab.spec import DataSpec
-from slws_lab.training.answering import told
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the science tower answer in this process."""
-
-    def ask(module: str, question: Any) -> Any:
-        answer = importlib.import_module(f"slws_lab.{module}").answer
-        return json.loads(json.dumps(told(answer, json.loads(json.dumps(question)))))
-
-    monkeypatch.setattr(data_checking, "ask", ask)
 
 
 @pytest.fixture

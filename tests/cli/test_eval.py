@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from conftest import RECIPE, Folder, Slws, make_project
 from safetensors.torch import load_file
 
-from slws_lab.lab import data_checking
 from slws_lab.spec import Resources, RunSpec, load_recipe
 from slws_lab.tracking import RunFolder, Workspace
-from slws_lab.training.answering import told
 from slws_lab.worker import Place, execute
 
 FIGURES = ("loss", "top1", "top5", "ece", "n", "images_per_s")
@@ -37,17 +33,6 @@ def evaluable(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 @pytest.fixture
 def copied(evaluable: Folder, tmp_path: Path) -> Folder:
     return Folder(Path(shutil.copytree(evaluable.path, tmp_path / "copied")))
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the science tower answer in this process; starting one takes seconds. One test below does without."""
-
-    def ask(module: str, question: Any) -> Any:
-        answer = importlib.import_module(f"slws_lab.{module}").answer
-        return json.loads(json.dumps(told(answer, json.loads(json.dumps(question)))))
-
-    monkeypatch.setattr(data_checking, "ask", ask)
 
 
 def the_run(folder: Folder) -> RunFolder:

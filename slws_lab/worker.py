@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 
+from slws_lab.errors import SlwsError
 from slws_lab.spec import Resources, RunSpec
 from slws_lab.tracking import Attempt, Claim, RunFolder, journal, provenance, read_json, starts, write_text
 from slws_lab.training import Interrupted, Outdated, RankError, Surroundings, train
@@ -145,6 +146,8 @@ def _cause(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     if isinstance(error, RankError):
         return lines[0]
+    if isinstance(error, SlwsError):  # its lines say what to do
+        return "; ".join(" ".join(line.split()) for line in lines)
     return f"{type(error).__name__}: {lines[0] if lines else ''}".removesuffix(": ")
 
 

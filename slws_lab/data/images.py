@@ -27,7 +27,7 @@ class BrokenImage(SlwsError):
 
     def __init__(self, sample_id: str, cause: str) -> None:
         self.sample_id, self.cause = sample_id, cause
-        todo = "mend it or take it away, or set `on_broken: skip` to train without it"
+        todo = "`slws data check RECIPE` names all such images; mend them, or set `data.on_broken: skip` to train without them"
         super().__init__(f"image '{sample_id}' cannot be read: {cause}\n  to do:   {todo}")
 
 

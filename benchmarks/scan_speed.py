@@ -30,6 +30,7 @@ from torch import Tensor
 
 from slws_lab.models import BidirectionalMixer
 from slws_lab.scan import describe, selective_scan
+from slws_lab.tracking.provenance import machine
 
 Shape = tuple[int, int, int, int]  # batch, length, width, state
 Tensors = dict[str, Tensor]
@@ -274,7 +275,7 @@ def report(scans: dict[str, Scan], options: argparse.Namespace) -> Iterator[str]
     yield f"# The selective scan on the CPU, {time.strftime('%B %Y')}\n"
     versions = [f"torch {torch.__version__}"]
     versions += [f"{name} {version(name)}" for name in ("mambapy", "transformers") if options.peers]
-    yield f"Forward and backward with gate, skip and softplus, float32, {options.threads} threads, {_processor()}, {', '.join(versions)};"
+    yield f"Forward and backward with gate, skip and softplus, float32, {options.threads} threads, {machine()['processor']}, {', '.join(versions)};"
     yield "alternating in one process, medians, each waiting up to 2 s for a quiet machine."
     yield f"Load average at the start {os.getloadavg()[0]:.1f}, at the end on the last line."
     yield f"The native scan is {describe('cpu')['native']}."
@@ -293,11 +294,6 @@ def report(scans: dict[str, Scan], options: argparse.Namespace) -> Iterator[str]
     size = 4 * 4 * 64 * 65 * 384 / 1e6
     yield f"\nOf it {size:.0f} MB are the output and the gradients of u, delta and z."
     yield f"Load average at the end {os.getloadavg()[0]:.1f}."
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown processor")
 
 
 def main() -> None:

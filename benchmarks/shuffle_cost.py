@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from slws_lab.models import ShuffleMamba, ShuffleMambaConfig, VisionMamba
 from slws_lab.scan import describe
 from slws_lab.shuffle import attach, rates
+from slws_lab.tracking.provenance import machine
 
 BASELINE = "no shuffle"
 IMAGES, CLASSES = 64, 10
@@ -189,7 +190,7 @@ def report(rounds: int) -> Iterator[str]:
     """Yield the lines of the whole report."""
     yield "# What the shuffle costs on the CPU\n"
     yield f"Whole training steps (forward, backward, AdamW) of a ShuffleMamba on {IMAGES} images, float32, native scan,"
-    yield f"{torch.get_num_threads()} thread, {_processor()}, torch {torch.__version__}; {rounds} rounds, arms interleaved,"
+    yield f"{torch.get_num_threads()} thread, {machine()['processor']}, torch {torch.__version__}; {rounds} rounds, arms interleaved,"
     yield "processor time. What is added is compared within a round; the interval is that of the median. The second table of"
     yield "each size times the shuffle around blocks that only hand their tokens on."
     yield f"The native scan is {describe()['native']}."
@@ -205,11 +206,6 @@ def report(rounds: int) -> Iterator[str]:
         own = interleaved(stack, handing_on(stack, (IMAGES, model.num_tokens, config.embed_dim)), rounds, 8 * steps)
         yield from own_table(own, median(times[BASELINE]))
     yield f"\nLoad average at the end {os.getloadavg()[0]:.1f}."
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown processor")
 
 
 def main() -> None:

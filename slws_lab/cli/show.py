@@ -176,9 +176,7 @@ def explanation(known: Any, json: bool) -> None:
              f"data {record.result.get('data_fingerprint', 'unknown')}, scan {record.result.get('scan_backend') or 'none'}, "
              f"{record.result['threads']} thread(s)")  # fmt: skip
         line("with " + ", ".join(f"{name} {version}" for name, version in made_by["packages"].items()))
-    for text in filter(None, str(record.result.get("started_from") or "").splitlines()):
-        line(text)
-    _broken(record.result)
+    _notes(record.result)
     for reason in known.stale:
         out.print(f"[yellow]stale: {escape(reason)}[/]", soft_wrap=True)
     if record.done and not known.stale:
@@ -187,14 +185,17 @@ def explanation(known: Any, json: bool) -> None:
         line("`slws run STUDY --refresh` reruns what is stale")
 
 
-def _broken(result: dict[str, Any]) -> None:
-    """Name the images that a run left out since they could not be read, the first few of them."""
+def _notes(result: dict[str, Any]) -> None:
+    """Say which weights a run started from, and name the first few images that it left out since they could not be read."""
+    for text in (result.get("started_from") or "").splitlines():
+        line(text)
     broken: dict[str, str] = result.get("broken") or {}
     if broken:
         out.print(f"[yellow]{len(broken)} images could not be read and were left out:[/]")
         for sample_id, cause in list(broken.items())[:BROKEN_SHOWN]:
             line(f"    {sample_id}: {cause}")
-        line("`slws data check RECIPE` names all") if len(broken) > BROKEN_SHOWN else None
+        if len(broken) > BROKEN_SHOWN:
+            line("`slws data check RECIPE` names all")
 
 
 def training(project: Project, record: RunRecord, ended: Outcome, json: bool) -> None:
@@ -207,9 +208,7 @@ def training(project: Project, record: RunRecord, ended: Outcome, json: bool) ->
         drawn = table("metric", "last epoch")
         for name, value in record.result["metrics"].items():
             drawn.add_row(name, f"{value:.5g}")
-        for text in filter(None, str(record.result.get("started_from") or "").splitlines()):
-            line(text)
-        _broken(record.result)
+        _notes(record.result)
         out.print(drawn)
     line(f"{record.run_id}: {record.status}  ({project.workspace.run(record.run_id).path})")
     if ended.mirror:

@@ -275,7 +275,8 @@ def report(scans: dict[str, Scan], options: argparse.Namespace) -> Iterator[str]
     yield f"# The selective scan on the CPU, {time.strftime('%B %Y')}\n"
     versions = [f"torch {torch.__version__}"]
     versions += [f"{name} {version(name)}" for name in ("mambapy", "transformers") if options.peers]
-    yield f"Forward and backward with gate, skip and softplus, float32, {options.threads} threads, {machine()['processor']}, {', '.join(versions)};"
+    processor = machine()["processor"]
+    yield f"Forward and backward with gate, skip and softplus, float32, {options.threads} threads, {processor}, {', '.join(versions)};"
     yield "alternating in one process, medians, each waiting up to 2 s for a quiet machine."
     yield f"Load average at the start {os.getloadavg()[0]:.1f}, at the end on the last line."
     yield f"The native scan is {describe('cpu')['native']}."

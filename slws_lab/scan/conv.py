@@ -1,6 +1,7 @@
 """Causal convolution and SiLU by the compiled kernel, forward and backward in one pass over memory each.
 
-Like the scan it works in float32, or float64 for float64 input, and backward can be differentiated once, not twice.
+Like the scan it works in float32, or float64 for float64 input, and reads and writes bfloat16 as it is; backward can be
+differentiated once, not twice.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def conv_silu(x: Tensor, taps: Tensor, bias: Tensor, reverse: bool) -> Tensor:
             f"taps must be {(x.shape[2], TAPS)} and bias {(x.shape[2],)}, got {taps.shape} and {bias.shape}"
         )
     dtype = torch.promote_types(x.dtype, torch.float32)
-    arguments = x.to(dtype), taps.to(dtype), bias.to(dtype), reverse
+    arguments = kernel.stored(x, dtype), taps.to(dtype), bias.to(dtype), reverse
     compiling = torch.compiler.is_compiling()
     return (_conv_operator(*arguments) if compiling else _Conv.apply(*arguments)).to(x.dtype)
 
@@ -47,7 +48,7 @@ def _forward(x: Tensor, taps: Tensor, bias: Tensor, reverse: bool) -> Tensor:
     x, taps, bias = kernel.dense_rows(x), taps.contiguous(), bias.contiguous()
     call = _call(x, taps, bias, reverse)
     call.y = kernel.rows(y)
-    kernel.run("conv", call, x.dtype, backward=False)
+    kernel.run("conv", call, taps.dtype, backward=False)
     return y
 
 
@@ -58,7 +59,7 @@ def _backward(grad_y: Tensor, x: Tensor, taps: Tensor, bias: Tensor, reverse: bo
     call = _call(x, taps, bias, reverse)
     call.grad_y, call.grad_x = kernel.rows(grad_y), kernel.rows(grads[0])
     call.grad_taps, call.grad_bias = (grad.data_ptr() for grad in grads[1:])
-    kernel.run("conv", call, x.dtype, backward=True)
+    kernel.run("conv", call, taps.dtype, backward=True)
     return grads
 
 

@@ -54,23 +54,40 @@ constexpr real LINEAR_FROM = 20;  // softplus(x) is x from here, as in torch
 typedef real vec __attribute__((vector_size(VECTOR_BYTES)));
 typedef real unaligned_vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
 typedef integer ivec __attribute__((vector_size(VECTOR_BYTES)));
+typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
+typedef uint16_t unaligned_halves __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
 
 // The last vector of a row may hold fewer channels than lanes; apart, lest whole vectors too go through the stack
-__attribute__((noinline)) vec load_some(const real* from, Index count) {
-    vec v{};
-    std::memcpy(&v, from, count * sizeof(real));
+template <class V, class T> __attribute__((noinline)) V load_some(const T* from, Index count) {
+    V v{};
+    std::memcpy(&v, from, count * sizeof(T));
     return v;
 }
 
-__attribute__((noinline)) void store_some(real* to, vec v, Index count) { std::memcpy(to, &v, count * sizeof(real)); }
+template <class V, class T> __attribute__((noinline)) void store_some(T* to, V v, Index count) {
+    std::memcpy(to, &v, count * sizeof(T));
+}
 
 inline vec load(const real* from, Index count) {
-    return count >= LANES ? *reinterpret_cast<const unaligned_vec*>(from) : load_some(from, count);
+    return count >= LANES ? *reinterpret_cast<const unaligned_vec*>(from) : load_some<vec>(from, count);
 }
 
 inline void store(real* to, vec v, Index count) {
     if (count >= LANES) *reinterpret_cast<unaligned_vec*>(to) = v;
     else store_some(to, v, count);
+}
+
+// bfloat16: the upper half of a float32
+inline vec load(const uint16_t* from, Index count) {
+    const halves h = count >= LANES ? *reinterpret_cast<const unaligned_halves*>(from) : load_some<halves>(from, count);
+    return (vec)(__builtin_convertvector(h, ivec) << 16);
+}
+
+inline void store(uint16_t* to, vec v, Index count) {
+    const ivec bits = (ivec)v, nearest = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    const halves h = __builtin_convertvector(v == v ? nearest : ivec{} + 0x7fc0, halves);
+    if (count >= LANES) *reinterpret_cast<unaligned_halves*>(to) = h;
+    else store_some(to, h, count);
 }
 
 // Split a and b into lanes of even and of odd number, and add: sums of neighbours, a's before b's
@@ -96,7 +113,7 @@ template <int count> inline void store_totals(const vec* from, real* to) {
             for (int i = 0; i < pairs; i++) sums[i] = add_neighbours(sums[2 * i], sums[vectors > 1 ? 2 * i + 1 : 0], lanes);
             vectors = pairs;
         }
-        store(to, sums[0], count);
+        std::memcpy(to, sums, count * sizeof(real));
     }
 }
 
@@ -152,9 +169,28 @@ inline vec exponential(vec x) {
     return exp2_of_product(x, vec{} + LOG2_E);
 }
 
-inline vec sigmoid(vec x) { return real(1) / (real(1) + exponential(-x)); }
+// 1 / x for 1 <= x <= 2
+inline vec inverse(vec x) {
+#if defined(__AVX512F__)
+    if constexpr (!DOUBLE) {
+        const vec guess = (vec)_mm512_rcp14_ps((__m512)x);
+        return guess + guess * (1 - x * guess);
+    }
+#endif
+    return real(1) / x;
+}
 
-// log(1 + t) for 0 <= t <= 1 as 2 atanh(t / (2 + t)), whose argument is at most 1/3
+inline vec absolute(vec x) { return x > 0 ? x : -x; }
+
+// 1 / (1 + exp(-x)), given exp(-|x|)
+inline vec sigmoid(vec x, vec t) {
+    const vec share = inverse(1 + t);
+    return x > 0 ? share : t * share;
+}
+
+inline vec sigmoid(vec x) { return sigmoid(x, exponential(-absolute(x))); }
+
+// log(1 + t) for 0 <= t <= 1 as 2 atanh(t / (2 + t)), whose argument is at most 1/3; a polynomial in t loses a digit
 inline vec log1p_of_unit(vec t) {
     if constexpr (DOUBLE) return lanewise(t, [](real v) { return std::log1p(v); });
     vec s = t / (real(2) + t), q = s * s, p = vec{} + real(2) / 15;
@@ -162,13 +198,15 @@ inline vec log1p_of_unit(vec t) {
     return p * s;
 }
 
-inline vec softplus(vec x) {
-    vec positive = x > 0 ? x : vec{};
-    vec size = x > 0 ? x : -x;
-    return x > LINEAR_FROM ? x : positive + log1p_of_unit(exponential(-size));
-}
+struct Softplus {
+    vec value, slope;
 
-inline vec softplus_slope(vec x) { return x > LINEAR_FROM ? vec{} + 1 : sigmoid(x); }
+    explicit Softplus(vec x) {
+        const vec t = exponential(-absolute(x));
+        value = x > LINEAR_FROM ? x : (x > 0 ? x : vec{}) + log1p_of_unit(t);
+        slope = x > LINEAR_FROM ? vec{} + 1 : sigmoid(x, t);
+    }
+};
 
 Index ceil_div(Index a, Index b) { return (a + b - 1) / b; }
 
@@ -178,10 +216,11 @@ extern "C" {
 
 // (batch, length, channels) in memory: the last axis is dense, the others have these strides, in elements
 struct Rows {
-    real* data;
+    void* data;
     Index batch, row;
+    Index bf16;  // whether the elements are bfloat16, not real
 
-    real* at(Index b, Index t) const { return data + b * batch + t * row; }
+    Index at(Index b, Index t) const { return b * batch + t * row; }
 };
 
 struct Direction {
@@ -220,6 +259,27 @@ struct Conv {
 }
 
 namespace {
+
+inline vec load(const Rows& rows, Index at, Index count) {
+    if constexpr (!DOUBLE)
+        if (rows.bf16) return load(static_cast<const uint16_t*>(rows.data) + at, count);
+    return load(static_cast<const real*>(rows.data) + at, count);
+}
+
+inline void store(const Rows& rows, Index at, vec v, Index count) {
+    if constexpr (!DOUBLE)
+        if (rows.bf16) return store(static_cast<uint16_t*>(rows.data) + at, v, count);
+    store(static_cast<real*>(rows.data) + at, v, count);
+}
+
+// Copy a row of `count` elements
+inline void load_row(const Rows& rows, Index at, Index count, real* to) {
+    for (Index j = 0; j < count; j += LANES) store(to + j, load(rows, at + j, count - j), count - j);
+}
+
+inline void store_row(const Rows& rows, Index at, Index count, const real* from) {
+    for (Index j = 0; j < count; j += LANES) store(rows, at + j, load(from + j, count - j), count - j);
+}
 
 // Run work(item, seat) for every item; a seat is a number below the threads' count that one thread at a time has
 template <class Work> void parallel(Index items, const Threads& threads, Work work) {
@@ -275,8 +335,10 @@ struct Arena {
 
 // What one thread needs for a tile; the first axis of the per-chunk arrays is the vector of channels
 struct Scratch {
+    real *B, *C;                        // (STEPS, state), of a chunk of bfloat16
     vec *dt, *x, *y;                    // (block, STEPS): step size, dt u, output
     vec *h;                             // (state, block)
+    vec *slope;                         // (block, STEPS): of the step size by what softplus reads
     vec *grad_y, *grad_x, *grad_dt;     // (block, STEPS); grad_dt lacks a factor ln 2
     vec *grad_h, *grad_rate;            // (state, block)
     vec *grad_D, *grad_bias;            // (block)
@@ -284,10 +346,13 @@ struct Scratch {
 
     Scratch(Arena& arena, const Scan& s, const Tiling& tiling, bool backward) {
         const Index chunk = tiling.block * STEPS, states = s.state * tiling.block;
+        B = arena.take<real>(s.direction[0].B.bf16 ? STEPS * s.state : 0);
+        C = arena.take<real>(s.direction[0].C.bf16 ? STEPS * s.state : 0);
         dt = arena.take(chunk);
         x = arena.take(chunk);
         y = arena.take(backward ? 0 : chunk);
         h = arena.take(backward ? 0 : states);
+        slope = arena.take(backward ? chunk : 0);
         grad_y = arena.take(backward ? chunk : 0);
         grad_x = arena.take(backward ? chunk : 0);
         grad_dt = arena.take(backward ? chunk : 0);
@@ -314,8 +379,17 @@ struct Shared {
     }
 };
 
+// Rows of B or C in order of the scan: as they lie in memory, or widened
+struct Weights {
+    const real* first;
+    Index step;
+
+    const real* at(Index i) const { return first + i * step; }
+};
+
 struct Chunk {
     Index first, steps;  // in order of the scan
+    Weights B, C;
 };
 
 class Tile {
@@ -330,7 +404,7 @@ public:
             streams = {{{&way.u, STEPS}, {&way.delta, STEPS}, {&s.y, 0}, {&s.z, 0}, {&s.out, 0}}};
             std::fill(w.h, w.h + s.state * block, vec{});
             for (Index chunk = 0; chunk < tiling.chunks; chunk++) {
-                const Chunk span = chunk_at(chunk);
+                const Chunk span = chunk_at(d, chunk);
                 prepare(d, span, false);
                 if (s.direction[d].borders) keep_borders(d, chunk);
                 each_group([&](auto group, auto wide, Index n, Index v) {
@@ -351,10 +425,9 @@ public:
             std::fill(w.grad_D, w.grad_D + block, vec{});
             std::fill(w.grad_bias, w.grad_bias + block, vec{});
             for (Index chunk = tiling.chunks; chunk-- > 0;) {
-                const Chunk span = chunk_at(chunk);
+                const Chunk span = chunk_at(d, chunk);
                 prepare(d, span, true);
                 each_group([&](auto group, auto wide, Index n, Index v) {
-                    if (v == 0) std::fill(w.sums, w.sums + span.steps * group.value * 2, vec{});
                     retreat<group.value, wide.value>(d, span, chunk, n, v);
                     if (v + wide.value == block) add_up<group.value>(d, span, n);
                 });
@@ -383,18 +456,32 @@ private:
         for (Index k = n / GROUP; k < Index(streams.size()); k += groups) {
             const Index wanted = step + streams[k].ahead;
             if (!streams[k].rows || !streams[k].rows->data || wanted < 0 || wanted >= s.length) continue;
-            const real* from = streams[k].rows->at(image, token(d, wanted)) + channel(v);
-            for (int i = 0; i < wide; i++) __builtin_prefetch(from + i * LANES, 0, 2);
+            const Rows& rows = *streams[k].rows;
+            const Index size = rows.bf16 ? sizeof(uint16_t) : sizeof(real);
+            const char* from = static_cast<const char*>(rows.data) + (rows.at(image, token(d, wanted)) + channel(v)) * size;
+            for (int i = 0; i < wide; i++) __builtin_prefetch(from + i * LANES * size, 0, 2);
         }
     }
 
-    Chunk chunk_at(Index chunk) const { return {chunk * STEPS, std::min(Index(STEPS), s.length - chunk * STEPS)}; }
+    Chunk chunk_at(Index d, Index chunk) const {
+        const Direction& way = s.direction[d];
+        const Index first = chunk * STEPS, steps = std::min(Index(STEPS), s.length - first);
+        return {first, steps, weights(d, way.B, first, steps, w.B), weights(d, way.C, first, steps, w.C)};
+    }
+    Weights weights(Index d, const Rows& rows, Index first, Index steps, real* widened) const {
+        if (!rows.bf16) {
+            const real* row = static_cast<const real*>(rows.data) + rows.at(image, token(d, first));
+            return {row, s.direction[d].reverse ? -rows.row : rows.row};
+        }
+        for (Index i = 0; i < steps; i++) load_row(rows, rows.at(image, token(d, first + i)), s.state, widened + i * s.state);
+        return {widened, s.state};
+    }
     Index token(Index d, Index step) const { return s.direction[d].reverse ? s.length - 1 - step : step; }
     Index channel(Index v) const { return (start + v) * LANES; }
     Index lanes(Index v) const { return s.width - channel(v); }
-    vec read(const Rows& rows, Index t, Index v) const { return load(rows.at(image, t) + channel(v), lanes(v)); }
+    vec read(const Rows& rows, Index t, Index v) const { return load(rows, rows.at(image, t) + channel(v), lanes(v)); }
     void write(const Rows& rows, Index t, Index v, vec value) const {
-        store(rows.at(image, t) + channel(v), value, lanes(v));
+        store(rows, rows.at(image, t) + channel(v), value, lanes(v));
     }
     vec read(const real* values, Index v) const { return load(values + channel(v), lanes(v)); }
     const vec* rates(Index d, Index n, Index v) const {
@@ -425,10 +512,12 @@ private:
             for (Index v = 0; v < block; v++) {
                 const Index at = v * STEPS + i;
                 const vec u = read(way.u, t, v), raw = read(way.delta, t, v) + read(way.bias, v);
-                const vec dt = s.softplus ? softplus(raw) : raw;
+                const Softplus step(raw);
+                const vec dt = s.softplus ? step.value : raw;
                 w.dt[at] = dt;
                 w.x[at] = dt * u;
                 if (backward) {
+                    w.slope[at] = s.softplus ? step.slope : vec{} + 1;
                     w.grad_y[at] = before_gate(t, v, d == 0);
                     w.grad_x[at] = w.grad_dt[at] = vec{};
                     w.grad_D[v] += w.grad_y[at] * u;
@@ -468,8 +557,7 @@ private:
             const Index t = token(d, span.first + i);
             for (Index v = 0; v < block; v++) {
                 const Index at = v * STEPS + i;
-                vec grad_dt = w.grad_x[at] * read(way.u, t, v) + w.grad_dt[at] * LN_2;
-                if (s.softplus) grad_dt *= softplus_slope(read(way.delta, t, v) + read(way.bias, v));
+                const vec grad_dt = (w.grad_x[at] * read(way.u, t, v) + w.grad_dt[at] * LN_2) * w.slope[at];
                 write(way.grad_delta, t, v, grad_dt);
                 write(way.grad_u, t, v, w.grad_x[at] * w.dt[at] + read(way.D, v) * w.grad_y[at]);
                 w.grad_bias[v] += grad_dt;
@@ -483,7 +571,6 @@ private:
 
     // Take a group's states through a chunk and add C h to y
     template <int group, int wide> void advance(Index d, Chunk span, Index n, Index v) const {
-        const Direction& way = s.direction[d];
         vec h[group][wide], rate[group][wide];
         for (int g = 0; g < group; g++)
             for (int k = 0; k < wide; k++) {
@@ -491,8 +578,7 @@ private:
                 rate[g][k] = rates(d, n + g, v)[k];
             }
         for (Index i = 0; i < span.steps; i++) {
-            const Index t = token(d, span.first + i);
-            const real *B = way.B.at(image, t) + n, *C = way.C.at(image, t) + n;
+            const real *B = span.B.at(i) + n, *C = span.C.at(i) + n;
             fetch<wide>(d, span.first + i, n, v);
             for (int k = 0; k < wide; k++) {
                 const Index at = (v + k) * STEPS + i;
@@ -512,7 +598,7 @@ private:
 
     // Recompute a group's states in a chunk, then go back through it with the gradients
     template <int group, int wide> void retreat(Index d, Chunk span, Index chunk, Index n, Index v) const {
-        const Direction& way = s.direction[d];
+        const bool first = v == 0;  // of those whose sums over channels are added up
         vec h[group][wide], rate[group][wide];
         for (int g = 0; g < group; g++)
             for (int k = 0; k < wide; k++) {
@@ -520,7 +606,7 @@ private:
                 rate[g][k] = rates(d, n + g, v)[k];
             }
         for (Index i = 0; i < span.steps; i++) {
-            const real* B = way.B.at(image, token(d, span.first + i)) + n;
+            const real* B = span.B.at(i) + n;
             fetch<wide>(d, span.first + i, n, v);
             vec *decays = w.decays + i * group * wide, *before = w.before + i * group * wide, *sums = w.sums + i * 2 * group;
             vec dt[wide], x[wide], grad_y[wide];
@@ -532,7 +618,7 @@ private:
             }
 #pragma GCC unroll 4
             for (int g = 0; g < group; g++) {
-                vec sum = sums[group + g];
+                vec sum = first ? vec{} : sums[group + g];
                 for (int k = 0; k < wide; k++) {
                     const vec decay = exp2_of_product(dt[k], rate[g][k]);
                     decays[g * wide + k] = decay;
@@ -550,8 +636,7 @@ private:
                 grad_rate[g][k] = w.grad_rate[(n + g) * block + v + k];
             }
         for (Index i = span.steps; i-- > 0;) {
-            const Index t = token(d, span.first + i);
-            const real *B = way.B.at(image, t) + n, *C = way.C.at(image, t) + n;
+            const real *B = span.B.at(i) + n, *C = span.C.at(i) + n;
             const vec *decays = w.decays + i * group * wide, *before = w.before + i * group * wide;
             vec* sums = w.sums + i * 2 * group;
             vec dt[wide], x[wide], grad_y[wide], grad_x[wide], grad_dt[wide];
@@ -565,7 +650,7 @@ private:
             }
 #pragma GCC unroll 4
             for (int g = 0; g < group; g++) {
-                vec sum = sums[g];
+                vec sum = first ? vec{} : sums[g];
                 for (int k = 0; k < wide; k++) {
                     const vec grad = grad_h[g][k] + grad_y[k] * C[g];
                     sum += grad * x[k];
@@ -619,8 +704,8 @@ void add_parts(const Scan& s, const Tiling& tiling, const Shared& shared) {
             for (Index k = 1; k < tiling.blocks; k++)
                 for (Index j = 0; j < size; j++) sum[j] += sum[k * size + j];
             for (Index t = 0; t < s.length; t++, sum += 2 * s.state) {
-                std::copy(sum, sum + s.state, way.grad_B.at(image, t));
-                std::copy(sum + s.state, sum + 2 * s.state, way.grad_C.at(image, t));
+                store_row(way.grad_B, way.grad_B.at(image, t), s.state, sum);
+                store_row(way.grad_C, way.grad_C.at(image, t), s.state, sum + s.state);
             }
         } else {
             const Index d = (item - of_B) / rows, n = (item - of_B) % rows;
@@ -710,10 +795,10 @@ private:
     Index token(Index step) const { return s.reverse ? s.length - 1 - step : step; }
     Index channel(Index v) const { return (start + v) * LANES; }
     vec read(const Rows& rows, Index step, Index v) const {
-        return step < 0 ? vec{} : load(rows.at(image, token(step)) + channel(v), s.width - channel(v));
+        return step < 0 ? vec{} : load(rows, rows.at(image, token(step)) + channel(v), s.width - channel(v));
     }
     void write(const Rows& rows, Index step, Index v, vec value) const {
-        store(rows.at(image, token(step)) + channel(v), value, s.width - channel(v));
+        store(rows, rows.at(image, token(step)) + channel(v), value, s.width - channel(v));
     }
     Taps taps(Index v) const {
         Taps taps;

@@ -18,9 +18,9 @@ _forked = False
 
 
 class Rows(ctypes.Structure):
-    """A tensor (batch, length, channels) whose last axis is dense; the strides are in elements."""
+    """A tensor (batch, length, channels) whose last axis is dense; the strides are in elements, real or bfloat16."""
 
-    _fields_: ClassVar = [("data", ctypes.c_void_p), ("batch", ctypes.c_int64), ("row", ctypes.c_int64)]
+    _fields_: ClassVar = [("data", ctypes.c_void_p), *((name, ctypes.c_int64) for name in ("batch", "row", "bf16"))]
 
 
 class Threads(ctypes.Structure):
@@ -103,7 +103,7 @@ def threads(steps: int) -> Threads:
 
 def rows(tensor: Tensor) -> Rows:
     """Return the kernel's view of a (batch, length, channels) tensor from `dense_rows`, which must be kept alive."""
-    return Rows(tensor.data_ptr(), tensor.stride(0), tensor.stride(1))
+    return Rows(tensor.data_ptr(), tensor.stride(0), tensor.stride(1), tensor.dtype == torch.bfloat16)
 
 
 def dense_rows(tensor: Tensor) -> Tensor:
@@ -111,9 +111,15 @@ def dense_rows(tensor: Tensor) -> Tensor:
     return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
 
 
-def dense(shape_of: Tensor) -> Tensor:
-    """Return a new tensor of that shape and type without gaps in memory."""
-    return torch.empty(shape_of.shape, dtype=shape_of.dtype)
+def dense(shape_of: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Return a new tensor of that shape, and of that type if no other is given, without gaps in memory."""
+    return torch.empty(shape_of.shape, dtype=dtype or shape_of.dtype)
+
+
+def stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a tensor of a type that a kernel working in `dtype` reads: that one, or bfloat16 beside float32."""
+    as_it_is = tensor.dtype == torch.bfloat16 and dtype == torch.float32
+    return tensor if as_it_is else tensor.to(dtype)
 
 
 @functools.cache

@@ -1,7 +1,7 @@
 """The selective scan by the compiled kernel: one or both directions, gate, skip and softplus in one pass over memory.
 
-The kernel works in float32, or float64 for float64 input; other types are converted. Backward can be differentiated
-once, not twice.
+The kernel works in float32, or float64 for float64 input; it reads and writes bfloat16 too, float16 is converted.
+Backward can be differentiated once, not twice.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def scan_pair(forth: ScanInputs, back: ScanInputs, z: Tensor | None, scale: floa
 def _run(ways: list[ScanInputs], z: Tensor | None, scale: float) -> Tensor:
     first = ways[0]
     dtype = first.accumulate_dtype
-    tensors = [tensor.to(dtype) for way in ways for tensor in _tensors(way)]
-    z = None if z is None else z.to(dtype)
+    tensors = [tensor for way in ways for tensor in _tensors(way, dtype)]
+    z = None if z is None else kernel.stored(z, dtype)
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in (*tensors, z) if t is not None)
     switches = scale, first.delta_softplus, first.reverse, keep
     # an operator of its own cannot be looked into by torch.compile, and costs more a call
@@ -49,10 +49,10 @@ def _run(ways: list[ScanInputs], z: Tensor | None, scale: float) -> Tensor:
     return out.to(first.u.dtype)
 
 
-def _tensors(way: ScanInputs) -> list[Tensor]:
-    zeros = way.u.new_zeros(way.u.shape[2]) if way.D is None or way.delta_bias is None else None
-    D, bias = (zeros if tensor is None else tensor for tensor in (way.D, way.delta_bias))
-    return [way.u, way.delta, way.A, way.B, way.C, D, bias]  # type: ignore[list-item]
+def _tensors(way: ScanInputs, dtype: torch.dtype) -> list[Tensor]:
+    u, delta, B, C = (kernel.stored(tensor, dtype) for tensor in (way.u, way.delta, way.B, way.C))
+    D, bias = (u.new_zeros(u.shape[2]) if tensor is None else tensor for tensor in (way.D, way.delta_bias))
+    return [u, delta, way.A.to(dtype), B, C, D.to(dtype), bias.to(dtype)]
 
 
 def _forward(
@@ -60,14 +60,18 @@ def _forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the output, the sum before the gate and the states at chunk borders, the last two empty if not needed."""
     call = _Call(tensors, z, scale, softplus, reverse)
-    out = kernel.dense(tensors[0])
-    y = kernel.dense(out) if keep and z is not None else out
-    borders = out.new_empty(_border_shape(tensors, keep))
+    u, A = tensors[0], tensors[2]
+    out = kernel.dense(u)
+    kept = keep and z is not None
+    y = (
+        kernel.dense(u, A.dtype) if kept or out.dtype != A.dtype else out
+    )  # the directions' sum is rounded once, at its end
+    borders = A.new_empty(_border_shape(tensors, keep))
     call.struct.y, call.struct.out = kernel.rows(y), kernel.rows(out)
     for way, border in zip(call.ways, borders, strict=False):
         way.borders = border.data_ptr()
     call.run(backward=False)
-    return out, out.new_empty(0) if y is out else y, borders
+    return out if z is not None else y.to(out.dtype), y if kept else y.new_empty(0), borders
 
 
 def _backward(
@@ -108,6 +112,7 @@ class _Call:
         self.struct.threads = kernel.threads(u.numel() * state)
         self.ways = [self.struct.direction[i] for i in range(directions)]
         self._held: list[Tensor] = []
+        self._dtype = tensors[2].dtype
         if z is not None:
             self.struct.z = self.hold(z)
         for i, (way, part) in enumerate(zip(self.ways, _by_direction(tensors), strict=True)):
@@ -123,7 +128,7 @@ class _Call:
 
     def run(self, backward: bool) -> None:
         """Run the kernel."""
-        kernel.run("scan", self.struct, self._held[0].dtype, backward)
+        kernel.run("scan", self.struct, self._dtype, backward)
 
 
 def _by_direction(tensors: Sequence[Tensor]) -> list[Sequence[Tensor]]:
@@ -159,9 +164,9 @@ _gradient_operator = torch.library.custom_op("slws_lab::native_scan_gradient", _
 def _(
     tensors: Sequence[Tensor], z: Tensor | None, scale: float, softplus: bool, reverse: bool, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    u = tensors[0]
-    y = u.new_empty(u.shape if keep and z is not None else 0)
-    return u.new_empty(u.shape), y, u.new_empty(_border_shape(tensors, keep))
+    u, A = tensors[0], tensors[2]
+    y = A.new_empty(u.shape if keep and z is not None else 0)
+    return u.new_empty(u.shape), y, A.new_empty(_border_shape(tensors, keep))
 
 
 differentiate(_scan_operator, _gradient_operator)
@@ -170,6 +175,6 @@ differentiate(_scan_operator, _gradient_operator)
 def _border_shape(tensors: Sequence[Tensor], keep: bool) -> tuple[int, ...]:
     """Return (directions, batch, chunks, state, padded width) of the states that forward keeps for backward."""
     (batch, length, width), state = tensors[0].shape, tensors[2].shape[1]
-    steps, lanes = kernel.tile_sizes(tensors[0].dtype)
+    steps, lanes = kernel.tile_sizes(tensors[2].dtype)
     directions = len(tensors) // PER_DIRECTION if keep else 0
     return directions, batch, -(-length // steps), state, -(-width // lanes) * lanes

@@ -116,9 +116,66 @@ def _send_output(pipe: multiprocessing.connection.Connection, tensors: dict[str,
 @pytest.mark.parametrize("directions", [1, 2])
 def test_torch_finds_nothing_wrong_with_the_operator(directions: int, gated: bool) -> None:
     ways = [ScanInputs(**draw((2, 18, 5, 3), torch.float64, seed)) for seed in range(directions)]
-    tensors = [tensor for way in ways for tensor in native._tensors(way)]
+    tensors = [tensor for way in ways for tensor in native._tensors(way, torch.float64)]
     z = torch.randn(2, 18, 5, dtype=torch.float64, requires_grad=True) if gated else None
     torch.library.opcheck(native._scan_operator, (tensors, z, 0.5, True, True, True))
+
+
+def test_torch_finds_nothing_wrong_with_the_operator_on_bfloat16() -> None:
+    ways = [ScanInputs(**half(draw((2, 18, 5, 3), torch.float32, seed))) for seed in range(2)]
+    tensors = [tensor.detach().requires_grad_() for way in ways for tensor in native._tensors(way, torch.float32)]
+    assert [tensor.dtype for tensor in tensors[:3]] == [torch.bfloat16, torch.bfloat16, torch.float32]
+    z = torch.randn(2, 18, 5).bfloat16().requires_grad_()
+    checks = (
+        "test_schema",
+        "test_autograd_registration",
+        "test_faketensor",
+    )  # two runs of rounded numbers differ by a digit
+    torch.library.opcheck(native._scan_operator, (tensors, z, 0.5, True, True, True), test_utils=checks)
+
+
+def half(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What a layer under autocast gives to the scan: tokens in bfloat16, weights in float32."""
+    tokens = ("u", "delta", "B", "C")
+    return {
+        name: (t.detach().bfloat16() if name in tokens else t.detach()).requires_grad_() for name, t in tensors.items()
+    }
+
+
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("size", [(2, 40, 17, 3), (1, 33, 48, 16), (3, 1, 1, 1)], ids=str)
+def test_bfloat16_is_read_and_written_as_it_is_and_all_between_is_float32(size: Size, gated: bool) -> None:
+    ways = [half(draw(size, torch.float32, seed)) for seed in range(2)]
+    z = torch.randn(size[:3]).bfloat16().requires_grad_() if gated else None
+    weights = torch.randn(size[:3]).bfloat16()
+
+    def run(ways: list[dict[str, Tensor]], z: Tensor | None) -> list[Tensor]:
+        forth, back = ScanInputs(**ways[0]), ScanInputs(**ways[1], reverse=True)
+        y = selective_scan_pair(forth, back, z, 0.5 if gated else 1.0, backend="native")
+        leaves = [*ways[0].values(), *ways[1].values(), *([] if z is None else [z])]
+        return [y, *torch.autograd.grad(y, leaves, weights.to(y.dtype))]
+
+    def widened(tensor: Tensor) -> Tensor:
+        return tensor.detach().float().requires_grad_()
+
+    found = run(ways, z)
+    exact = run([{k: widened(t) for k, t in way.items()} for way in ways], None if z is None else widened(z))
+    types = [torch.bfloat16, *(t.dtype for way in ways for t in way.values()), *([] if z is None else [torch.bfloat16])]
+    assert [tensor.dtype for tensor in found] == types
+    for rounded, whole in zip(found, exact, strict=True):
+        if rounded.dtype == torch.bfloat16:
+            assert torch.equal(rounded, whole.bfloat16())
+        else:
+            torch.testing.assert_close(rounded, whole, rtol=1e-5, atol=1e-5)
+
+
+def test_what_bfloat16_cannot_hold_stays_what_it_is() -> None:
+    u = torch.tensor([float("nan"), float("inf"), -float("inf"), 3.4e38, 1e-40, -0.0]).bfloat16().view(1, 1, 6)
+    B = torch.zeros(1, 1, 1).bfloat16()
+    D = torch.ones(6)
+    y = selective_scan(u, torch.zeros_like(u), -torch.ones(6, 1), B, B, D, backend="native")
+    expected = selective_scan(u, torch.zeros_like(u), -torch.ones(6, 1), B, B, D, backend="reference")
+    torch.testing.assert_close(y, expected, rtol=0, atol=0, equal_nan=True)
 
 
 def test_gradcheck_of_a_gated_pair() -> None:
@@ -152,7 +209,7 @@ def test_backward_can_be_differentiated_once_only() -> None:
 
 
 def test_nothing_is_kept_for_a_backward_that_will_not_come() -> None:
-    ways = native._tensors(ScanInputs(**draw((2, 40, 5, 3), torch.float32)))
+    ways = native._tensors(ScanInputs(**draw((2, 40, 5, 3), torch.float32)), torch.float32)
     out, y, borders = native._forward(ways, None, 1.0, True, False, keep=False)
     assert out.shape == (2, 40, 5)
     assert (y.numel(), borders.numel()) == (0, 0)

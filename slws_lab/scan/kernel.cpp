@@ -739,6 +739,12 @@ void run(const Scan& s, bool backward) {
 
 constexpr int TAPS = 4;
 
+// Make room for the next step; not std::copy, which would keep the window in memory instead of registers
+inline void move_on(vec* window) {
+#pragma GCC unroll 4
+    for (int k = 1; k < TAPS; k++) window[k - 1] = window[k];
+}
+
 struct ConvTiling {
     static constexpr Index BLOCK = 8;
     Index vectors, blocks;
@@ -812,7 +818,7 @@ private:
         vec x[TAPS];
         for (int k = 1; k < TAPS; k++) x[k] = read(s.x, first - TAPS + k, v);
         for (Index i = first; i < end; i++) {
-            std::copy(x + 1, x + TAPS, x);
+            move_on(x);
             x[TAPS - 1] = read(s.x, i, v);
             vec sum = w.bias;
             for (int k = 0; k < TAPS; k++) sum += w.of[k] * x[k];
@@ -826,7 +832,7 @@ private:
         vec x[TAPS];
         for (int k = 1; k < TAPS; k++) x[k] = read(s.x, first - TAPS + k, v);
         for (Index i = first; i < end; i++) {
-            std::copy(x + 1, x + TAPS, x);
+            move_on(x);
             x[TAPS - 1] = read(s.x, i, v);
             vec sum = w.bias;
             for (int k = 0; k < TAPS; k++) sum += w.of[k] * x[k];
@@ -840,7 +846,7 @@ private:
 
     // With step i's gradient the gradient of the input TAPS - 1 steps before is complete
     void grad_x(Index i, Index v, Sums& sums, const Taps& w, vec grad) const {
-        std::copy(sums.recent + 1, sums.recent + TAPS, sums.recent);
+        move_on(sums.recent);
         sums.recent[TAPS - 1] = grad;
         const Index done = i - (TAPS - 1);
         if (done < 0) return;

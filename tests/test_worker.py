@@ -7,11 +7,14 @@ import re
 from pathlib import Path
 
 import psutil
+import pytest
 from training_runs import spec
 
 from slws_lab import scan, worker
+from slws_lab.data import LastLoaded, Request, keep, load
 from slws_lab.spec import Resources
 from slws_lab.tracking import Attempt, Claim, Workspace, differences, journal, starts
+from slws_lab.training import build
 
 RUN = spec(train={"epochs": 2})
 
@@ -41,6 +44,19 @@ def test_an_attempt_is_executed_once_and_its_record_is_whole(tmp_path: Path) -> 
     assert result["provenance"]["packages"]["torch"]
     assert [entry.step for entry in journal.read(attempt.journal)] == [1, 2]
     assert worker.execute(attempt, place(tmp_path)) == "taken"
+
+
+def test_a_warm_worker_loads_its_data_once_and_its_results_are_those_of_a_fresh_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[Request] = []
+    monkeypatch.setattr(keep, "load", lambda request: (loaded.append(request), load(request))[1])
+    monkeypatch.setattr(build, "_DATA", LastLoaded())
+    attempts = [attempt_in(tmp_path, number) for number in (1, 2)]
+    for attempt in attempts:
+        assert worker.execute(attempt, place(tmp_path)) == "finished"
+    assert len(loaded) == 1
+    assert differences(*attempts) == []
 
 
 def test_an_attempt_that_another_holds_is_left_alone(tmp_path: Path) -> None:

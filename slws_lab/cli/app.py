@@ -7,11 +7,14 @@ from typing import Annotated
 
 import typer
 
+from slws_lab.cli.help import Command, Group
+
 app = typer.Typer(
     name="slws",
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Ablation studies for Vision Mamba with Stochastic Layer-Wise Shuffle.\n\n"
     "A study file asks one question: a recipe, what is varied, seeds, a metric. Start with "
@@ -19,7 +22,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 complete, 1 failed or missing runs or a failed check, 2 a mistake of yours (one message), 130 interrupted.",
 )
 
-data_app = typer.Typer(no_args_is_help=True, help="Read a data set through, or fetch one.")
+data_app = typer.Typer(cls=Group, no_args_is_help=True, help="Read a data set through, or fetch one.")
 app.add_typer(data_app, name="data", rich_help_panel="Workshop")
 
 Study = Annotated[str, typer.Argument(metavar="STUDY", help="Path of a study file, or its name under studies/.")]
@@ -39,7 +42,7 @@ Launcher = Annotated[
 ]
 
 
-@app.command(rich_help_panel="Studies")
+@app.command(cls=Command, rich_help_panel="Studies")
 def plan(study: Study, only: Only = None, workspace: Workspace = None, json: Json = False) -> None:
     """Show arms, roles, seeds, what is done and what would run. Starts nothing."""
     from slws_lab.cli import commands
@@ -47,7 +50,7 @@ def plan(study: Study, only: Only = None, workspace: Workspace = None, json: Jso
     commands.plan(study, only or [], workspace, json)
 
 
-@app.command(rich_help_panel="Studies")
+@app.command(cls=Command, rich_help_panel="Studies")
 def run(
     study: Study,
     launcher: Launcher = "local",
@@ -63,7 +66,7 @@ def run(
     commands.run(study, launcher, only or [], refresh, workspace, out, json)
 
 
-@app.command(rich_help_panel="Studies")
+@app.command(cls=Command, rich_help_panel="Studies")
 def status(study: Study, workspace: Workspace = None, json: Json = False) -> None:
     """Show what is done, running, failed and why. Exit code 0 if the study is complete."""
     from slws_lab.cli import commands
@@ -71,7 +74,7 @@ def status(study: Study, workspace: Workspace = None, json: Json = False) -> Non
     commands.status(study, workspace, json)
 
 
-@app.command(rich_help_panel="Studies")
+@app.command(cls=Command, rich_help_panel="Studies")
 def rerun(
     study: Study,
     name: Annotated[
@@ -90,7 +93,7 @@ def rerun(
     commands.rerun(study, name, verify, replace, launcher, workspace, out, json)
 
 
-@app.command(rich_help_panel="Studies")
+@app.command(cls=Command, rich_help_panel="Studies")
 def report(study: Study, workspace: Workspace = None, out: Out = None, json: Json = False) -> None:
     """Write the report anew: tables (Markdown, LaTeX, HTML, CSV), figures, report.html."""
     from slws_lab.cli import commands
@@ -98,7 +101,7 @@ def report(study: Study, workspace: Workspace = None, out: Out = None, json: Jso
     commands.report(study, workspace, out, json)
 
 
-@app.command(rich_help_panel="Runs")
+@app.command(cls=Command, rich_help_panel="Runs")
 def why(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run id, or the start of one.")],
     workspace: Workspace = None,
@@ -110,7 +113,7 @@ def why(
     commands.why(run, workspace, json)
 
 
-@app.command(rich_help_panel="Runs")
+@app.command(cls=Command, rich_help_panel="Runs")
 def train(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Path of a recipe, e.g. experiments/NAME.yaml.")],
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the run.")] = 0,
@@ -128,7 +131,7 @@ def train(
     commands.train(recipe, seed, resources, launcher, workspace, json)
 
 
-@app.command("eval", rich_help_panel="Runs")
+@app.command("eval", cls=Command, rich_help_panel="Runs")
 def evaluate(  # noqa: PLR0913, PLR0917 (a parameter for each option)
     what: Annotated[
         str, typer.Argument(metavar="RUN|CHECKPOINT", help="A run id, or the start of one; or, with --recipe, a file.")
@@ -169,7 +172,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 (a parameter for each option)
     commands.evaluate(what, recipe, options, out, workspace, json)
 
 
-@app.command(rich_help_panel="MLflow")
+@app.command(cls=Command, rich_help_panel="MLflow")
 def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 5000,
     workspace: Workspace = None,
@@ -180,7 +183,7 @@ def ui(
     commands.ui(port, workspace)
 
 
-@app.command(rich_help_panel="MLflow")
+@app.command(cls=Command, rich_help_panel="MLflow")
 def sync(
     study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="A study; default all under studies/.")] = None,
     rebuild: Annotated[bool, typer.Option(help="Replace the workspace's own SQLite store by a new one first.")] = False,
@@ -193,7 +196,7 @@ def sync(
     commands.sync(study, rebuild, workspace, json)
 
 
-@app.command(rich_help_panel="Workshop")
+@app.command(cls=Command, rich_help_panel="Workshop")
 def clean(
     weights: Annotated[bool, typer.Option(help="Also the final weights of ended runs.")] = False,
     superseded: Annotated[bool, typer.Option(help="Also attempts that no table uses.")] = False,
@@ -207,7 +210,7 @@ def clean(
     commands.clean(weights, superseded, yes, workspace, json)
 
 
-@app.command(rich_help_panel="Workshop")
+@app.command(cls=Command, rich_help_panel="Workshop")
 def schema(kind: Annotated[str, typer.Argument(metavar="study|recipe", help="Which kind of file.")] = "study") -> None:
     """Print the JSON Schema of study or recipe files, for editors."""
     from slws_lab.cli import commands
@@ -215,7 +218,7 @@ def schema(kind: Annotated[str, typer.Argument(metavar="study|recipe", help="Whi
     commands.schema(kind)
 
 
-@app.command(rich_help_panel="Workshop")
+@app.command(cls=Command, rich_help_panel="Workshop")
 def models(json: Json = False) -> None:
     """List this package's models; any other name in timm's registry works too."""
     from slws_lab.cli import commands
@@ -223,7 +226,7 @@ def models(json: Json = False) -> None:
     commands.models(json)
 
 
-@app.command(rich_help_panel="Workshop")
+@app.command(cls=Command, rich_help_panel="Workshop")
 def doctor(workspace: Workspace = None, json: Json = False) -> None:
     """Say what this machine and installation can do: GPU, scan back-ends, packages, MLflow store, disk."""
     from slws_lab.cli import commands
@@ -231,7 +234,7 @@ def doctor(workspace: Workspace = None, json: Json = False) -> None:
     commands.doctor(workspace, json)
 
 
-@data_app.command("check")
+@data_app.command("check", cls=Command)
 def data_check(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Path of the recipe whose data set is read.")],
     workers: Annotated[int, typer.Option(min=0, max=256, help="Processes that read images; 0 reads in one.")] = 0,
@@ -246,7 +249,7 @@ def data_check(
     commands.data_check(recipe, workers, json)
 
 
-@data_app.command("download")
+@data_app.command("download", cls=Command)
 def data_download(
     name: Annotated[str, typer.Argument(metavar="NAME", help="cifar10, cifar100 or fashion_mnist.")],
     folder: Annotated[Path | None, typer.Argument(metavar="[FOLDER]", help="Default data/ in the root.")] = None,

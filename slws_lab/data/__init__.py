@@ -4,6 +4,7 @@ from slws_lab.data.augment import Augment, normalize
 from slws_lab.data.dataset import DataSet, Split
 from slws_lab.data.examine import examine
 from slws_lab.data.images import BrokenImage
+from slws_lab.data.keep import LastLoaded
 from slws_lab.data.loader import Batch, Loader
 from slws_lab.data.order import epoch_order
 from slws_lab.data.request import Request
@@ -17,6 +18,7 @@ __all__ = [
     "Batch",
     "BrokenImage",
     "DataSet",
+    "LastLoaded",
     "Loader",
     "Request",
     "SampleTransform",

@@ -49,6 +49,9 @@ class Column(Images):
         if self.in_memory:
             yield from (self.values[row].as_py() or b"" for row in rows.tolist())
 
+    def named_elsewhere(self) -> bool:
+        return bool(self.values.null_count)
+
 
 def split_of_table(table: pa.Table, classes: list[str], where: str, in_memory: bool) -> Split:
     """Return the samples of a table, in the order of their ids.

@@ -10,10 +10,11 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from slws_lab.data.images import BrokenImage, Images, Rows
+from slws_lab.data.images import BrokenImage, Images, Pixels, Rows
 from slws_lab.data.split import SPLITS
 
 MODES = {1: "L", 3: "RGB"}
@@ -29,6 +30,7 @@ class Split:
         images: Where the images are.
         rows: (n,) the samples' rows in `images`.
         channels: Channels that images are converted to: 1 (grey) or 3 (RGB).
+        lasting: Whether somebody watches that its images stay as they are, so that what they were decoded to may be kept with it.
     """
 
     ids: tuple[str, ...]
@@ -36,6 +38,7 @@ class Split:
     images: Images
     rows: Rows
     channels: int = 3
+    lasting: bool = False
 
     def __post_init__(self) -> None:
         if self.labels.dtype != torch.int64:
@@ -70,6 +73,12 @@ class Split:
             raise BrokenImage(self.ids[position], "no image that Pillow recognises") from error
         except Exception as error:  # whatever a decoder does with bytes that make no sense
             raise BrokenImage(self.ids[position], f"{type(error).__name__}: {error}") from error
+
+    def pixels(self, positions: Sequence[int] | Rows) -> NDArray[np.uint8] | None:
+        """Return images (n, channels, height, width) at once, as they are in memory; None where they are not, or in other channels."""
+        if not isinstance(self.images, Pixels) or self.images.values.shape[1] != self.channels:
+            return None
+        return np.ascontiguousarray(self.images.values[self.rows[positions]])
 
     def take(self, positions: Sequence[int]) -> Split:
         """Return the samples at these positions, in this order."""

@@ -60,6 +60,8 @@ class Fetcher(Dataset[Fetched]):
         self.split, self.transform = split, transform
 
     def __getitem__(self, job: Job) -> Fetched:
+        if (images := self._as_they_are(job)) is not None:
+            return Fetched(images, job.positions, [])
         shape = (len(job.positions), self.split.channels, self.transform.size, self.transform.size)
         images = torch.empty(shape, dtype=torch.uint8)
         kept: list[int] = []
@@ -72,6 +74,13 @@ class Fetcher(Dataset[Fetched]):
                 except BrokenImage as error:
                     broken.append((position, error.cause))
         return Fetched(images[: len(kept)], kept, broken)
+
+    def _as_they_are(self, job: Job) -> Tensor | None:
+        """Return a batch of pixels that the transform would leave alone; None of other images."""
+        pixels = self.split.pixels(job.positions)
+        if pixels is None or not self.transform.leaves_alone(*pixels.shape[-2:]):
+            return None
+        return torch.from_numpy(pixels)
 
     def _sample(self, position: int, slot: int, key: int) -> Tensor:
         image = self.split.image(position)

@@ -50,6 +50,10 @@ class Images(abc.ABC):
         """Return the number of images and, where all are alike, their shape."""
         return [len(rows)]
 
+    def named_elsewhere(self) -> bool:
+        """Say whether some images are files that a table names, wherever they are."""
+        return False
+
 
 @dataclass(frozen=True, eq=False)
 class Pixels(Images):

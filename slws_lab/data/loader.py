@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from slws_lab.data.transform import SampleTransform
 _CPU_LIMIT = 2 * 2**30
 _GPU_SHARE = 4
 _FILL_BATCH = 256
+# What a lasting split's images became, and how: kept as long as the split, so that a worker's next run need not decode them again.
+_DECODED: WeakKeyDictionary[Split, tuple[tuple[object, ...], Tensor]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,10 @@ class Loader:
         if on_broken not in ("stop", "skip"):
             raise ValueError(f"on_broken = {on_broken!r}; it is stop or skip")
         self.split, self.transform, self.device, self.on_broken = split, transform, torch.device(device), on_broken
-        self.resident = not transform.random and (self._fits() if resident is None else resident)
+        self._how = type(transform), transform.size, transform.shorter, self.device
+        if resident is None:
+            resident = self._kept() is not None or self._fits()
+        self.resident = resident and not transform.random
         self.broken: dict[str, str] = {}
         self._stream = Stream(Fetcher(split, transform), workers, pin=self.device.type == "cuda" and not self.resident)
         self._labels = split.labels.to(self.device)
@@ -109,11 +115,26 @@ class Loader:
 
     def _gathered(self, positions: list[int]) -> Batch:
         if self._images is None:
-            self._images = self._filled().to(self.device)
+            self._images = self._decoded()
         kept = [position for position in positions if position not in self._unreadable]
         broken = [(position, self._unreadable[position]) for position in positions if position in self._unreadable]
         images = self._images.index_select(0, torch.tensor(kept, dtype=torch.int64, device=self.device))
         return self._batch(images, kept, broken)
+
+    def _kept(self) -> Tensor | None:
+        """Return all images on the device, as an earlier loader of the split has left them."""
+        how, images = _DECODED.get(self.split, (None, None))
+        return images if how == self._how else None
+
+    def _decoded(self) -> Tensor:
+        """Return all images on the device: those that are kept, or anew."""
+        if (images := self._kept()) is not None:
+            return images
+        _DECODED.pop(self.split, None)
+        images = self._filled().to(self.device)
+        if self.split.lasting and not self._unreadable:  # these another attempt may find mended
+            _DECODED[self.split] = self._how, images
+        return images
 
     def _filled(self) -> Tensor:
         """Return all images (n, channels, size, size), those that cannot be read as zeros."""

@@ -25,8 +25,8 @@ def moments(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
 def _pixels(split: Split) -> NDArray[np.uint8]:
     if not isinstance(split.images, Pixels):
         raise TypeError(f"the images are {type(split.images).__name__}, not Pixels")
-    if split.images.values.shape[1] == split.channels:
-        return split.images.values[split.rows]
+    if (pixels := split.pixels(np.arange(len(split)))) is not None:
+        return pixels
     images = [np.asarray(split.image(position)) for position in range(len(split))]
     return np.stack(images).reshape(len(split), *images[0].shape[:2], split.channels).transpose(0, 3, 1, 2)
 

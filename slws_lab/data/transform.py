@@ -29,6 +29,7 @@ class SampleTransform:
 
     Attributes:
         size: As given.
+        shorter: Length to which the shorter side is resized; None where random crops are taken.
         random: Whether it draws anything.
 
     Raises:
@@ -44,11 +45,13 @@ class SampleTransform:
                 allowed="two shares, rising, above 0, at most 1",
             )
         self.size = size
+        self.shorter: int | None = None
         self._steps: list[Callable[[Image.Image], Image.Image]] = []
         if train and resized_crop is not None:
             self._steps += [RandomResizedCrop(size, resized_crop, _RATIO, _BICUBIC)]
         else:
-            self._steps += [Resize(size if train else int(size / eval_crop), _BICUBIC), CenterCrop(size)]
+            self.shorter = size if train else int(size / eval_crop)
+            self._steps += [Resize(self.shorter, _BICUBIC), CenterCrop(size)]
         if train and auto:
             self._steps.append(auto_augment(auto, size))
         if train and color_jitter and (auto is None or "3a" in auto):
@@ -60,3 +63,7 @@ class SampleTransform:
         for step in self._steps:
             image = step(image)
         return pil_to_tensor(image)
+
+    def leaves_alone(self, height: int, width: int) -> bool:
+        """Say whether an image of this size comes out as it went in."""
+        return not self.random and height == width == self.size == self.shorter

@@ -28,7 +28,8 @@ step() { # name, seconds at most, command
 tests_of_the_scan() {
     # without the project's own options, which ask for pytest-xdist
     step "tests of the scan" 170 "$python" -m pytest -c /dev/null --rootdir "$root" --noconftest --import-mode=importlib -q \
-        -p no:cacheprovider "$root/tests/scan/test_scan_triton.py" "$root/tests/scan/test_scan_mamba_ssm.py"
+        -p no:cacheprovider "$root/tests/scan/test_scan_triton.py" "$root/tests/scan/test_scan_mamba_ssm.py" \
+        "$root/tests/scan/test_triton_conv.py" "$root/tests/models/test_triton_norm.py"
     return "$wrong"
 }
 

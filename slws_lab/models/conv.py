@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,11 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from slws_lab.scan import TAPS, conv_silu
+from slws_lab.scan import TAPS, conv_silu, mamba_ssm, triton_conv
+
+ConvSilu = Callable[[Tensor, Tensor, Tensor, bool], Tensor]
 
 
 def causal_conv_silu(x: Tensor, conv: nn.Conv1d, reverse: bool, scan: str) -> Tensor:
-    """Return SiLU of `causal_conv`, in one pass where the scan back-end is the compiled kernel and the taps fit it.
+    """Return SiLU of `causal_conv`, in one pass where the scan back-end has a kernel for it that takes so many taps.
 
     Args:
         x: Tokens, (batch, length, width).
@@ -22,9 +25,10 @@ def causal_conv_silu(x: Tensor, conv: nn.Conv1d, reverse: bool, scan: str) -> Te
         scan: Name of the model's scan back-end, so that a back-end's numbers depend on nothing else.
     """
     assert conv.bias is not None
-    if scan == "native" and conv.kernel_size == (TAPS,):
-        return conv_silu(x, conv.weight[:, 0], conv.bias, reverse)
-    return F.silu(causal_conv(x, conv, reverse))
+    kernel = _kernel(scan, conv.kernel_size[0], x.device)
+    if kernel is None:
+        return F.silu(causal_conv(x, conv, reverse))
+    return kernel(x, conv.weight[:, 0], conv.bias, reverse)
 
 
 def causal_conv(x: Tensor, conv: nn.Conv1d, reverse: bool = False) -> Tensor:
@@ -69,6 +73,22 @@ class _ShiftedSum(torch.autograd.Function):
             grad_x[:, source].addcmul_(grad_y[:, target], taps[k])
             grad_taps[k] = (grad_y[:, target] * x[:, source]).sum((0, 1))
         return grad_x, grad_taps, grad_y.sum((0, 1)), None
+
+
+def _kernel(scan: str, taps: int, device: torch.device) -> ConvSilu | None:
+    """Return the back-end's own convolution with SiLU for so many taps, or None."""
+    if scan == "native" and taps == TAPS:
+        return conv_silu
+    if scan == "triton" and taps in triton_conv.TAPS:
+        return triton_conv.conv_silu
+    if scan == "mamba_ssm" and 2 <= taps <= 4 and not _obstacle_of_causal_conv1d(device):
+        return mamba_ssm.conv_silu
+    return None
+
+
+@torch.compiler.assume_constant_result
+def _obstacle_of_causal_conv1d(device: torch.device) -> str:
+    return mamba_ssm.conv_obstacle(device)
 
 
 def _overlaps(length: int, taps: int, reverse: bool) -> list[tuple[slice, slice]]:

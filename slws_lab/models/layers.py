@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from slws_lab.models.config import VisionMambaConfig
+from slws_lab.scan import triton_norm
+from slws_lab.scan.triton_scan import obstacle
 
 NORM_EPS = 1e-5
 
@@ -58,6 +60,40 @@ def norm(config: VisionMambaConfig, width: int | None = None) -> nn.Module:
     """Return the norm that the configuration asks for, over `width` channels; None means embed_dim."""
     kind = LayerNorm if config.layer_norm else RMSNorm
     return kind(width or config.embed_dim, eps=NORM_EPS)
+
+
+def add_norm(hidden: Tensor, residual: Tensor | None, norm: nn.Module, scan: str) -> tuple[Tensor, Tensor]:
+    """Return the norm of residual + hidden, and that sum: in one pass on a GPU whose scan is a kernel too.
+
+    Args:
+        hidden: (batch, length, width).
+        residual: Same shape; None before the first block.
+        norm: The norm, called as a module unless the kernel takes its place.
+        scan: Name of the model's scan back-end.
+
+    Returns:
+        The norm, and the sum in float32 or wider. The kernel's norm has the type that a linear layer reads: autocast's
+        where it is on, else that of the weights.
+    """
+    if residual is None or not _has_kernel(scan, norm, hidden.device):
+        total = add(hidden, residual)
+        return norm(total), total
+    assert isinstance(norm, RMSNorm | LayerNorm) and norm.eps is not None
+    device, dtype = hidden.device.type, norm.weight.dtype
+    if torch.is_autocast_enabled(device) and dtype != torch.float64:  # which autocast leaves alone
+        dtype = torch.get_autocast_dtype(device)
+    bias = norm.bias if isinstance(norm, LayerNorm) else None
+    return triton_norm.add_norm(hidden, residual, norm.weight, bias, norm.eps, dtype)
+
+
+def add(hidden: Tensor, residual: Tensor | None) -> Tensor:
+    """Return residual + hidden in float32 or wider; None counts as zero."""
+    wide = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
+    return wide if residual is None else residual + wide
+
+
+def _has_kernel(scan: str, norm: nn.Module, device: torch.device) -> bool:
+    return scan in ("triton", "mamba_ssm") and isinstance(norm, RMSNorm | LayerNorm) and not obstacle(device)
 
 
 def classifier(width: int, num_classes: int) -> nn.Module:

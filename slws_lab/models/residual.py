@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import cast
 
-import torch
 from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
 from slws_lab.models.config import VisionMambaConfig
-from slws_lab.models.layers import drop_path_rates, norm
+from slws_lab.models.layers import add, add_norm, drop_path_rates, norm
 from slws_lab.models.mixer import BidirectionalMixer
 from slws_lab.models.vision_mamba import VisionMamba
 
@@ -31,8 +30,8 @@ class Block(nn.Module):
             hidden: Output of the block before, (batch, length, embed_dim).
             residual: Sum of what came before it, same shape; None before the first block.
         """
-        residual = _add(self.drop_path(hidden), residual)
-        return self.mixer(self.norm(residual)), residual
+        normalised, residual = add_norm(self.drop_path(hidden), residual, self.norm, self.mixer.scan)
+        return self.mixer(normalised), residual
 
 
 class ResidualMamba(VisionMamba):
@@ -53,15 +52,10 @@ class ResidualMamba(VisionMamba):
             hidden, residual = self.run(layer, hidden, residual)
             if i:
                 yield residual
-        yield _add(self.drop_path(hidden), residual)
+        yield add(self.drop_path(hidden), residual)
 
     def cut(self, depth: int) -> None:
         """Keep the first blocks; the drop path of the first that goes acts on the last that stays."""
         if depth < self.depth:
             self.drop_path = cast(Block, self.layers[depth]).drop_path
         super().cut(depth)
-
-
-def _add(hidden: Tensor, residual: Tensor | None) -> Tensor:
-    wide = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
-    return wide if residual is None else residual + wide

@@ -43,8 +43,8 @@ def forward(
     ACC: tl.constexpr,
 ):
     """Write out = (sum of y over the ways) SCALE SiLU(z); for backward (KEEP) the sum and the state at each SPACING."""
-    sample = tl.program_id(0).to(tl.int64)
-    d = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    block, sample = _place(width, CHANNELS)
+    d = block * CHANNELS + tl.arange(0, CHANNELS)
     n = tl.arange(0, STATES)
     in_width, in_tile = d < width, (n < states)[:, None] & (d < width)[None, :]
     tile = n[:, None] * width + d[None, :]
@@ -64,18 +64,18 @@ def forward(
             us, _, dts = _tokens(way, bias, times, live, d, width, SOFTPLUS, CHUNK, ACC)
             for j in tl.static_range(CHUNK):
                 here = d < width * live[j]
-                h = _step(h, rates, dts[j], us[j], _row(way[3], times[j], way[10], n, n < states * live[j], ACC))
-                C = _row(way[4], times[j], way[11], n, n < states * live[j], ACC)
+                h = _step(h, rates, dts[j], us[j], row(way[3], times[j], way[10], n, n < states * live[j], ACC))
+                C = row(way[4], times[j], way[11], n, n < states * live[j], ACC)
                 total = tl.sum(h * C[:, None], 0) + skip * us[j]
                 if i > 0:
-                    total += _row(y, times[j], width, d, here, ACC)
+                    total += row(y, times[j], width, d, here, ACC)
                 if i < WAYS - 1 or (KEEP and GATED):
-                    _put(y, times[j], width, d, here, total)
+                    put(y, times[j], width, d, here, total)
                 if i == WAYS - 1:
                     if GATED:
-                        gate = _row(z, times[j], z_stride, d, here, ACC)
+                        gate = row(z, times[j], z_stride, d, here, ACC)
                         total *= SCALE * gate * tl.sigmoid(gate)
-                    _put(out, times[j], width, d, here, total)
+                    put(out, times[j], width, d, here, total)
 
 
 @triton.jit
@@ -106,12 +106,13 @@ def backward(
     Parts are (sample, state, width) of A, (block of channels, sample, length, state) of B and C, (sample, width) of D
     and bias.
     """
-    sample = tl.program_id(0).to(tl.int64)
-    d = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    block, sample = _place(width, CHANNELS)
+    d = block * CHANNELS + tl.arange(0, CHANNELS)
     n = tl.arange(0, STATES)
     in_width, in_tile = d < width, (n < states)[:, None] & (d < width)[None, :]
     tile = n[:, None] * width + d[None, :]
-    tokens, part = sample * length * width, (tl.program_id(1) * tl.num_programs(0) + sample) * length * states
+    samples = tl.num_programs(0) // tl.cdiv(width, CHANNELS)
+    tokens, part = sample * length * width, (block * samples + sample) * length * states
     z, y, grad_out, grad_z = z + sample * length * z_stride, y + tokens, grad_out + tokens, grad_z + tokens
     chunks = tl.cdiv(length, CHUNK)
     for i in tl.static_range(WAYS):
@@ -136,32 +137,32 @@ def backward(
                 times, live = _times(earlier, length, (i > 0) != REVERSE, CHUNK)
                 us, _, dts = _tokens(way, bias, times, live, d, width, SOFTPLUS, CHUNK, ACC)
                 for j in tl.static_range(CHUNK):
-                    h = _step(h, rates, dts[j], us[j], _row(way[3], times[j], way[10], n, n < states, ACC))
+                    h = _step(h, rates, dts[j], us[j], row(way[3], times[j], way[10], n, n < states, ACC))
             times, live = _times(chunk, length, (i > 0) != REVERSE, CHUNK)
             us, raws, dts = _tokens(way, bias, times, live, d, width, SOFTPLUS, CHUNK, ACC)
             track = (h,)  # the state before each step
             for j in tl.static_range(CHUNK - 1):
-                h = _step(h, rates, dts[j], us[j], _row(way[3], times[j], way[10], n, n < states * live[j], ACC))
+                h = _step(h, rates, dts[j], us[j], row(way[3], times[j], way[10], n, n < states * live[j], ACC))
                 track = track + (h,)
             for j in tl.static_range(CHUNK - 1, -1, -1):
                 here, in_state = d < width * live[j], n < states * live[j]
                 u, dt, t = us[j], dts[j], times[j]
-                grad_y = _row(grad_out, t, width, d, here, ACC)
+                grad_y = row(grad_out, t, width, d, here, ACC)
                 if GATED:
-                    gate = _row(z, t, z_stride, d, here, ACC)
+                    gate = row(z, t, z_stride, d, here, ACC)
                     share = tl.sigmoid(gate)
                     grad_y *= SCALE
                     if i == 0:
                         slope = share * (1.0 + gate * (1.0 - share))
-                        _put(grad_z, t, width, d, here, grad_y * slope * _row(y, t, width, d, here, ACC))
+                        put(grad_z, t, width, d, here, grad_y * slope * row(y, t, width, d, here, ACC))
                     grad_y *= gate * share
-                B = _row(way[3], t, way[10], n, in_state, ACC)
-                C = _row(way[4], t, way[11], n, in_state, ACC)
+                B = row(way[3], t, way[10], n, in_state, ACC)
+                C = row(way[4], t, way[11], n, in_state, ACC)
                 decay = tl.exp2(dt[None, :] * rates)
                 after = decay * track[j] + (dt * u)[None, :] * B[:, None]
                 grad_h += C[:, None] * grad_y[None, :]
-                _put(grad_B, t, states, n, in_state, tl.sum(grad_h * (dt * u)[None, :], 1))
-                _put(grad_C, t, states, n, in_state, tl.sum(after * grad_y[None, :], 1))
+                put(grad_B, t, states, n, in_state, tl.sum(grad_h * (dt * u)[None, :], 1))
+                put(grad_C, t, states, n, in_state, tl.sum(after * grad_y[None, :], 1))
                 grad_drive = tl.sum(grad_h * B[:, None], 0)
                 grad_h *= decay
                 grad_exponent = grad_h * track[j]
@@ -169,13 +170,20 @@ def backward(
                 grad_dt = grad_drive * u + tl.sum(grad_exponent * rates, 0) * LN_2
                 if SOFTPLUS:
                     grad_dt *= tl.sigmoid(raws[j])
-                _put(grad_u, t, width, d, here, grad_drive * dt + skip * grad_y)
-                _put(grad_delta, t, width, d, here, grad_dt)
+                put(grad_u, t, width, d, here, grad_drive * dt + skip * grad_y)
+                put(grad_delta, t, width, d, here, grad_dt)
                 grad_D += grad_y * u
                 grad_bias += tl.where(here, grad_dt, 0.0)
         tl.store(grads[i][4] + sample * states * width + tile, grad_A, mask=in_tile)
-        _put(grads[i][5], sample, width, d, in_width, grad_D)
-        _put(grads[i][6], sample, width, d, in_width, grad_bias)
+        put(grads[i][5], sample, width, d, in_width, grad_D)
+        put(grads[i][6], sample, width, d, in_width, grad_bias)
+
+
+@triton.jit
+def _place(width, CHANNELS: tl.constexpr):
+    """Return a program's block of channels and its sample: neighbours read the same rows, and share what is cached."""
+    blocks = tl.cdiv(width, CHANNELS)
+    return tl.program_id(0) % blocks, (tl.program_id(0) // blocks).to(tl.int64)
 
 
 @triton.jit
@@ -191,7 +199,7 @@ def _of_sample(way, sample, length):
 def _weights(way, tile, in_tile, d, in_width, ACC: tl.constexpr):
     """Return rates, (state, channel), D and bias, (channel,)."""
     rates = tl.load(way[2] + tile, mask=in_tile, other=0.0)
-    return rates, _row(way[5], 0, 0, d, in_width, ACC), _row(way[6], 0, 0, d, in_width, ACC)
+    return rates, row(way[5], 0, 0, d, in_width, ACC), row(way[6], 0, 0, d, in_width, ACC)
 
 
 @triton.jit
@@ -214,8 +222,8 @@ def _tokens(way, bias, times, live, d, width, SOFTPLUS: tl.constexpr, CHUNK: tl.
     us, raws, dts = (), (), ()
     for j in tl.static_range(CHUNK):
         here = d < width * live[j]
-        us = us + (_row(way[0], times[j], way[8], d, here, ACC),)
-        raw = _row(way[1], times[j], way[9], d, here, ACC) + bias
+        us = us + (row(way[0], times[j], way[8], d, here, ACC),)
+        raw = row(way[1], times[j], way[9], d, here, ACC) + bias
         dt = raw
         if SOFTPLUS:
             dt = _softplus(raw)
@@ -239,10 +247,12 @@ def _softplus(x):
 
 
 @triton.jit
-def _row(tensor, t, stride, columns, mask, ACC: tl.constexpr):
+def row(tensor, t, stride, columns, mask, ACC: tl.constexpr):
+    """Return some columns of row t in the type of sums; 0 outside the mask."""
     return tl.load(tensor + t * stride + columns, mask=mask, other=0.0).to(ACC)
 
 
 @triton.jit
-def _put(tensor, t, stride, columns, mask, values):
+def put(tensor, t, stride, columns, mask, values):
+    """Write some columns of row t in the tensor's own type."""
     tl.store(tensor + t * stride + columns, values.to(tensor.dtype.element_ty), mask=mask)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from slws_lab.scan.inputs import ScanInputs
 from slws_lab.scan.operator import differentiate
@@ -40,6 +41,7 @@ class _Switches(NamedTuple):
     keep: bool
 
 
+@torch.compiler.assume_constant_result
 def obstacle(device: torch.device) -> str:
     """Return why the kernels cannot run on the device, or an empty string; under TRITON_INTERPRET=1 a CPU can."""
     if device.type != "cuda" and not (device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"):
@@ -79,8 +81,10 @@ def _run(ways: list[ScanInputs], z: Tensor | None, scale: float) -> Tensor:
         )
     tensors = [tensor for way in ways for tensor in _tensors(way)]
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in (*tensors, z) if t is not None)
-    out, _, _ = _scan_operator(tensors, z, scale, first.delta_softplus, first.reverse, keep)
-    return out
+    switches = scale, first.delta_softplus, first.reverse, keep
+    # an operator of its own cannot be looked into by torch.compile, and costs more a call
+    compiling = torch.compiler.is_compiling()
+    return _scan_operator(tensors, z, *switches)[0] if compiling else _Scan.apply(z, *switches, *tensors)
 
 
 def _tensors(way: ScanInputs) -> list[Tensor]:
@@ -89,8 +93,7 @@ def _tensors(way: ScanInputs) -> list[Tensor]:
     return [way.u, way.delta, way.A, way.B, way.C, D, bias]  # type: ignore[list-item]
 
 
-@torch.library.custom_op("slws_lab::triton_scan", mutates_args=())
-def _scan_operator(
+def _forward(
     tensors: Sequence[Tensor], z: Tensor | None, scale: float, softplus: bool, reverse: bool, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the output, the sum before the gate and the kept states, the last two empty if not needed."""
@@ -100,12 +103,11 @@ def _scan_operator(
     kept = borders.unbind() if keep else [borders] * (len(tensors) // PER_WAY)
     call = _Call(tensors, kept, z, _Switches(scale, softplus, reverse, keep), FORWARD_TILE)
     with torch.cuda.device_of(out):
-        triton_kernels.forward[call.grid](call.ways, call.z, y, out, *call.sizes, KEEP=keep, **call.options)
+        triton_kernels.forward[call.programs,](call.ways, call.z, y, out, *call.sizes, KEEP=keep, **call.options)
     return out, y if keep and z is not None else y.new_empty(0), borders
 
 
-@torch.library.custom_op("slws_lab::triton_scan_gradient", mutates_args=())
-def _gradient_operator(
+def _backward(
     grad_out: Tensor,
     y: Tensor,
     borders: Tensor,
@@ -119,10 +121,10 @@ def _gradient_operator(
     from slws_lab.scan import triton_kernels
 
     call = _Call(tensors, borders.unbind(), z, _Switches(scale, softplus, reverse, True), BACKWARD_TILE)
-    parts = [_parts(way, call.grid) for way in _by_way(tensors)]
+    parts = [_parts(way, call.blocks) for way in _by_way(tensors)]
     grad_z = grad_out.new_empty(0) if z is None else torch.empty_like(z, memory_format=torch.contiguous_format)
     with torch.cuda.device_of(grad_out):
-        triton_kernels.backward[call.grid](
+        triton_kernels.backward[call.programs,](
             call.ways, tuple(parts), call.z, y, grad_out.contiguous(), grad_z, *call.sizes, **call.options
         )
     grads = [grad for way, part in zip(_by_way(tensors), parts, strict=True) for grad in _summed(way, part)]
@@ -136,11 +138,12 @@ class _Call:
         self, tensors: Sequence[Tensor], borders: Sequence[Tensor], z: Tensor | None, switches: _Switches, tile: int
     ) -> None:
         (batch, length, width), states = tensors[0].shape, tensors[2].shape[1]
-        padded = _power_of_2(states)
-        channels = max(FEWEST_CHANNELS, min(tile // padded, MOST_CHANNELS, _power_of_2(width)))
-        self.grid = batch, -(-width // channels)
+        padded = power_of_2(states)
+        channels = max(FEWEST_CHANNELS, min(tile // padded, MOST_CHANNELS, power_of_2(width)))
+        self.blocks = -(-width // channels)
+        self.programs = batch * self.blocks
         self.ways = tuple(_way(way, border) for way, border in zip(_by_way(tensors), borders, strict=True))
-        self.z = tensors[0] if z is None else _with_rows(z)
+        self.z = tensors[0] if z is None else with_rows(z)
         self.sizes = length, width, states, self.z.stride(1)
         self.options = {
             "SCALE": switches.scale,
@@ -152,7 +155,7 @@ class _Call:
             "SPACING": SPACING,
             "CHANNELS": channels,
             "STATES": padded,
-            "ACC": _acc(tensors[0].dtype),
+            "ACC": acc(tensors[0].dtype),
             "num_warps": min(MOST_WARPS, max(1, padded * channels // tile)),
             "enable_fp_fusion": True,
         }
@@ -161,13 +164,13 @@ class _Call:
 def _way(tensors: Sequence[Tensor], borders: Tensor) -> tuple[Any, ...]:
     """Return what the kernels call a way, from the seven tensors of one direction."""
     u, delta, A, B, C, D, bias = tensors
-    rates = (A.to(_sum_dtype(u)).t() * LOG2_E).contiguous()
-    u, delta, B, C = (_with_rows(tensor) for tensor in (u, delta, B, C))
+    rates = (A.to(sum_dtype(u)).t() * LOG2_E).contiguous()
+    u, delta, B, C = (with_rows(tensor) for tensor in (u, delta, B, C))
     strides = (tensor.stride(1) for tensor in (u, delta, B, C))
     return u, delta, rates, B, C, D.contiguous(), bias.contiguous(), borders, *strides
 
 
-def _with_rows(tensor: Tensor) -> Tensor:
+def with_rows(tensor: Tensor) -> Tensor:
     """Return the (batch, length, channels) tensor so that one stride leads from token to token over all samples."""
     length, channels = tensor.shape[1:]
     is_dense = (channels == 1 or tensor.stride(2) == 1) and length * tensor.stride(1) < MOST_ELEMENTS
@@ -179,20 +182,19 @@ def _results(tensors: Sequence[Tensor], z: Tensor | None, keep: bool) -> tuple[T
     """Return room for the output, for the sum before the gate and for the kept states."""
     u, ways = tensors[0], len(tensors) // PER_WAY
     needs_y = ways > 1 or (keep and z is not None)
-    y = u.new_empty(u.shape if needs_y else 0, dtype=_sum_dtype(u))
+    y = u.new_empty(u.shape if needs_y else 0, dtype=sum_dtype(u))
     shape = (ways, u.shape[0], -(-u.shape[1] // SPACING), tensors[2].shape[1], u.shape[2])
-    borders = u.new_empty(shape if keep else 0, dtype=_sum_dtype(u))
+    borders = u.new_empty(shape if keep else 0, dtype=sum_dtype(u))
     return u.new_empty(u.shape), y, borders
 
 
-def _parts(way: Sequence[Tensor], grid: tuple[int, int]) -> tuple[Tensor, ...]:
+def _parts(way: Sequence[Tensor], blocks: int) -> tuple[Tensor, ...]:
     """Return room for what backward writes for one way, as `triton_kernels.backward` says."""
     u, delta, A, *_ = way
-    batch, blocks = grid
-    states = A.shape[1]
+    batch, states = len(u), A.shape[1]
 
     def room(*shape: int) -> Tensor:
-        return u.new_empty(shape, dtype=_sum_dtype(u))
+        return u.new_empty(shape, dtype=sum_dtype(u))
 
     of_B, of_C = (room(blocks, batch, u.shape[1], states) for _ in range(2))
     of_A, of_D, of_bias = room(batch, states, u.shape[2]), room(batch, u.shape[2]), room(batch, u.shape[2])
@@ -211,18 +213,45 @@ def _by_way(tensors: Sequence[Tensor]) -> list[Sequence[Tensor]]:
     return [tensors[start : start + PER_WAY] for start in range(0, len(tensors), PER_WAY)]
 
 
-def _power_of_2(number: int) -> int:
+def power_of_2(number: int) -> int:
+    """Return the smallest power of 2 that is not below the number."""
     return 1 << (number - 1).bit_length()
 
 
-def _sum_dtype(u: Tensor) -> torch.dtype:
+def sum_dtype(u: Tensor) -> torch.dtype:
+    """Return the type of sums over such values: float32 or wider."""
     return torch.promote_types(u.dtype, torch.float32)
 
 
-def _acc(dtype: torch.dtype) -> Any:
+def acc(dtype: torch.dtype) -> Any:
+    """Return what Triton calls the type of sums over values of that type."""
     import triton.language as tl  # type: ignore[import-untyped]
 
     return tl.float64 if dtype == torch.float64 else tl.float32
+
+
+class _Scan(torch.autograd.Function):
+    """The scan for eager code; arguments as in `_forward`, the tensors last."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, z: Tensor | None, scale: float, softplus: bool, reverse: bool, keep: bool, *tensors: Tensor
+    ) -> Tensor:
+        out, y, borders = _forward(tensors, z, scale, softplus, reverse, keep)
+        ctx.save_for_backward(y, borders, z, *tensors)
+        ctx.switches = scale, softplus, reverse
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+        y, borders, z, *tensors = ctx.saved_tensors
+        grads = _backward(grad_out, y, borders, tensors, z, *ctx.switches)
+        return None if z is None else grads[-1], None, None, None, None, *grads[: len(tensors)]
+
+
+_scan_operator = torch.library.custom_op("slws_lab::triton_scan", _forward, mutates_args=())
+_gradient_operator = torch.library.custom_op("slws_lab::triton_scan_gradient", _backward, mutates_args=())
 
 
 @_scan_operator.register_fake

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import ModuleType
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slws_lab.models.conv import causal_conv, causal_conv_silu
-from slws_lab.scan import conv, conv_silu, describe, kernel
+from slws_lab.scan import conv, conv_silu, describe, kernel, mamba_ssm, triton_conv
 
 compiled = pytest.mark.skipif(not describe("cpu")["native"].startswith("usable"), reason=describe("cpu")["native"])
 
@@ -94,3 +97,37 @@ def test_a_convolution_that_the_kernel_is_not_made_for_goes_the_other_way() -> N
     held = nn.Conv1d(5, 5, 3, groups=5)
     x = torch.randn(2, 7, 5)
     assert torch.equal(causal_conv_silu(x, held, True, "native"), F.silu(causal_conv(x, held, True)))
+
+
+@pytest.mark.parametrize(
+    ("scan", "taps", "obstacle", "kernel"),
+    [
+        ("triton", 4, "", triton_conv),
+        ("triton", 2, "", triton_conv),
+        ("triton", 5, "", None),
+        ("mamba_ssm", 4, "", mamba_ssm),
+        ("mamba_ssm", 4, "the extension is not installed", None),
+        ("mamba_ssm", 1, "", None),
+        ("chunked", 4, "", None),
+    ],
+)
+def test_a_gpu_back_end_convolves_by_its_own_kernel_where_that_takes_the_taps(
+    monkeypatch: pytest.MonkeyPatch, scan: str, taps: int, obstacle: str, kernel: ModuleType | None
+) -> None:
+    called: list[object] = []
+
+    def stand_in(home: ModuleType) -> Callable[[Tensor, Tensor, Tensor, bool], Tensor]:
+        def conv_silu(x: Tensor, weight: Tensor, bias: Tensor, reverse: bool) -> Tensor:
+            called.append(home)
+            return F.silu(by_torch(x, weight[:, None], bias, reverse))
+
+        return conv_silu
+
+    for home in (triton_conv, mamba_ssm):
+        monkeypatch.setattr(home, "conv_silu", stand_in(home))
+    monkeypatch.setattr(mamba_ssm, "conv_obstacle", lambda device: obstacle)
+    torch.manual_seed(0)
+    held = nn.Conv1d(5, 5, taps, groups=5)
+    x = torch.randn(2, 7, 5)
+    torch.testing.assert_close(causal_conv_silu(x, held, True, scan), F.silu(causal_conv(x, held, True)))
+    assert called == ([] if kernel is None else [kernel])

@@ -1,0 +1,153 @@
+"""Images a second of whole training steps on the CPU: this tree against an earlier commit, in turns, and against the processor's limit.
+
+python benchmarks/step_speed.py [--before REV] [--rounds 5] [--out benchmarks/results/NAME.md]
+
+The limit is the time of a step's multiply-adds alone, at the speed of a large float32 matrix product on the same thread: those of the
+matrix products and convolutions as torch's own counter has them, and those of the compiled scan as its inner loops have them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+FOUNDATION = "bf845ac"  # the last commit with the scan in torch operations
+# On scanned digits of 8 x 8 pixels; with patches of one pixel there are 65 tokens, as in 32 x 32 pixels cut into 4 x 4.
+TASKS: dict[str, dict[str, Any]] = {
+    "micro, 10 tokens, batch 64": {"patch_size": 4, "stride": 2},
+    "micro, 65 tokens, batch 64": {"patch_size": 1, "stride": 1},
+    "width 192, 6 layers, 65 tokens, batch 64": {"patch_size": 1, "stride": 1, "embed_dim": 192, "depth": 6},
+}
+BATCH = 64
+# Multiply-adds (or one operation in their place) for a state of a channel at a step: exponential 6, recurrence 2, output 1; backward
+# exponential 6, recurrence 2, gradients 8. Counted in kernel.cpp's inner loops.
+SCAN_FORWARD, SCAN_BACKWARD = 9, 16
+
+
+def recipe(task: str, precision: str, epochs: int) -> dict[str, Any]:
+    return {
+        "kind": "train",
+        "model": {"name": "shufflemamba_micro", "args": TASKS[task]},
+        "data": {"name": "digits", "val_fraction": 0.5, "augment": {"crop": 1, "flip": 0.5}},
+        "shuffle": {"schedule": "linear", "max_rate": 0.5},
+        "train": {
+            "epochs": epochs, "batch_size": BATCH, "lr": 1e-3, "warmup_epochs": 0, "clip_grad": 3.0, "ema_decay": 0.95,
+            **({} if precision == "fp32" else {"precision": precision}),
+        },
+        "seed": 0,
+    }  # fmt: skip
+
+
+def train(task: str, precision: str, epochs: int) -> None:
+    """Train by whichever slws_lab the interpreter finds, and print images/s of the best epoch after the first."""
+    import torch
+
+    from slws_lab.spec import RunSpec
+    from slws_lab.training import Surroundings, train
+
+    torch.set_num_threads(1)
+    speeds: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        around = Surroundings(Path(folder), torch.device("cpu"), lambda _, found: speeds.append(found["train/images_per_s"]))
+        train(RunSpec.model_validate(recipe(task, precision, epochs)), around)
+    print(json.dumps(max(speeds[1:])))
+
+
+def limit(task: str) -> None:
+    """Print the multiply-adds of a step and the speed of a large matrix product, in units of 1e9 and 1e9 a second."""
+    import timm
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    import slws_lab.models  # noqa: F401 (its names reach timm)
+
+    torch.set_num_threads(1)
+    model = timm.create_model("shufflemamba_micro", in_chans=1, img_size=8, num_classes=10, **TASKS[task])
+    with FlopCounterMode(display=False) as counter:
+        model(torch.randn(BATCH, 1, 8, 8)).sum().backward()
+    width, layers = 2 * model.embed_dim, len(model.layers)
+    elements = BATCH * model.num_tokens * width * model.config.d_state * 2 * layers
+    multiply_adds = counter.get_total_flops() / 2 + elements * (SCAN_FORWARD + SCAN_BACKWARD)
+    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
+    times = []
+    for _ in range(20):
+        start = time.perf_counter()
+        a @ b
+        times.append(time.perf_counter() - start)
+    print(json.dumps([multiply_adds / 1e9, 1024**3 / min(times) / 1e9]))
+
+
+def told(tree: Path, *arguments: str) -> Any:
+    """Run this script with the tree's slws_lab and return what it prints."""
+    environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, __file__, *arguments], cwd=tree, env=environment, capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure(before: Path, rounds: int) -> list[str]:
+    lines = [
+        "| task | before, fp32 | now, fp32 | now, bf16 | now over before, fp32 | bf16 over fp32 | share of the limit, fp32 |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for task in TASKS:
+        speeds: dict[str, list[float]] = {"before": [], "fp32": [], "bf16": []}
+        shares = []
+        for _ in range(rounds):
+            speeds["before"].append(told(before, "train", task, "fp32", "2"))
+            multiply_adds, peak = told(ROOT, "limit", task)
+            for precision in ("fp32", "bf16"):
+                speeds[precision].append(told(ROOT, "train", task, precision, "5"))
+            shares.append(multiply_adds / peak / (BATCH / speeds["fp32"][-1]))
+        old, new, half = speeds.values()
+        cells = [f"{median(values):.0f} ({min(values):.0f} to {max(values):.0f})" for values in speeds.values()]
+        ratios = [median(b / a for a, b in zip(*pair, strict=True)) for pair in ((old, new), (new, half))]
+        cells += [f"{ratio:.1f}" if ratio > 3 else f"{ratio:.2f}" for ratio in ratios]
+        lines.append(f"| {task} | {' | '.join(cells)} | {median(shares):.0%} |")
+        print(lines[-1], flush=True)
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--before", default=FOUNDATION)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    from slws_lab.tracking.provenance import machine
+
+    with tempfile.TemporaryDirectory() as folder:
+        before = Path(folder) / "before"
+        git = ["git", "-C", str(ROOT), "worktree"]
+        subprocess.run([*git, "add", "--detach", "--quiet", str(before), options.before], check=True)
+        try:
+            load = os.getloadavg()[0]
+            lines = measure(before, options.rounds)
+        finally:
+            subprocess.run([*git, "remove", "--force", str(before)], check=True)
+    text = "\n".join([
+        "# Whole training steps on the CPU", "",
+        f"Images a second of `slws_lab.training.train` (augmentation, forward, backward, clipping, AdamW, average of weights; SLWS linear 0.5),",
+        f"one thread, {machine()['processor']}; median (least to most) of {options.rounds} processes, in turns with those of commit {options.before}.",
+        "The limit: see the script's first lines. Load average "
+        f"{load:.1f} at the start, {os.getloadavg()[0]:.1f} at the end.", "", *lines, "",
+    ])  # fmt: skip
+    print(text)
+    if options.out:
+        options.out.write_text(text)
+
+
+if __name__ == "__main__":
+    {"train": lambda: train(sys.argv[2], sys.argv[3], int(sys.argv[4])), "limit": lambda: limit(sys.argv[2])}.get(
+        sys.argv[1] if len(sys.argv) > 1 else "", main
+    )()

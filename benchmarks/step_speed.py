@@ -57,7 +57,9 @@ def train(task: str, precision: str, epochs: int) -> None:
     torch.set_num_threads(1)
     speeds: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        around = Surroundings(Path(folder), torch.device("cpu"), lambda _, found: speeds.append(found["train/images_per_s"]))
+        around = Surroundings(
+            Path(folder), torch.device("cpu"), lambda _, found: speeds.append(found["train/images_per_s"])
+        )
         train(RunSpec.model_validate(recipe(task, precision, epochs)), around)
     print(json.dumps(max(speeds[1:])))
 
@@ -137,10 +139,10 @@ def main() -> None:
             subprocess.run([*git, "remove", "--force", str(before)], check=True)
     text = "\n".join([
         "# Whole training steps on the CPU", "",
-        f"Images a second of `slws_lab.training.train` (augmentation, forward, backward, clipping, AdamW, average of weights; SLWS linear 0.5),",
-        f"one thread, {machine()['processor']}; median (least to most) of {options.rounds} processes, in turns with those of commit {options.before}.",
-        "The limit: see the script's first lines. Load average "
-        f"{load:.1f} at the start, {os.getloadavg()[0]:.1f} at the end.", "", *lines, "",
+        "Images a second of `slws_lab.training.train`: augmentation, forward, backward, clipping, AdamW, average; SLWS linear 0.5.",
+        f"One thread, {machine()['processor']}; median (least to most) of {options.rounds} processes, in turns with those of",
+        f"commit {options.before}. The limit: see the script's first lines.",
+        f"Load average {load:.1f} at the start, {os.getloadavg()[0]:.1f} at the end.", "", *lines, "",
     ])  # fmt: skip
     print(text)
     if options.out:

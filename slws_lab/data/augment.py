@@ -67,30 +67,38 @@ class Augment:
         if self.crop or self.flip:
             images = self._cropped_and_flipped(images, draws)
         if self.erase:
-            images = self._with_holes(images, self._erased(draws, *images.shape[2:]), generator)
+            images = self._with_holes(images, self._holes(draws, *images.shape[2:]), generator)
         return images
 
-    def _with_holes(self, images: Tensor, erased: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the images with their erased pixels, (batch, 1, height, width) on the CPU, filled."""
-        where = erased.to(images.device)
+    def _with_holes(self, images: Tensor, holes: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the images with their holes, as `_holes` gives them, filled."""
+        top, rows, left, columns = holes.to(images.device, non_blocking=True)
+        inside_rows, inside_columns = (
+            _in_span(*span) for span in ((top, rows, images.shape[2]), (left, columns, images.shape[3]))
+        )
+        where = (inside_rows[:, :, None] & inside_columns[:, None, :])[:, None]
         if self.erase_mode == "const":
             return images.masked_fill(where, 0)
         # Noise for the erased pixels alone: they are few, and all draws are made on the CPU.
-        noise = torch.randn(int(erased.sum()) * images.shape[1], generator=generator, device="cpu")
-        return images.masked_scatter(where, noise.to(images))
+        erased = int((holes[1] * holes[3]).sum())
+        noise = torch.randn(erased * images.shape[1], generator=generator, device="cpu")
+        return images.masked_scatter(where, noise.to(images, non_blocking=True))
 
     def _cropped_and_flipped(self, images: Tensor, draws: Tensor) -> Tensor:
         n, channels, height, width = images.shape
-        top, left = (_whole(draw, 2 * self.crop + 1) - self.crop for draw in draws[:2])
-        across = torch.arange(width).expand(n, width)
-        across = torch.where((draws[2] < self.flip)[:, None], across.flip(1), across)
-        rows = self._inside(top[:, None] + torch.arange(height), height)
+        shifts = _whole(draws[:2], 2 * self.crop + 1) - self.crop
+        # A few numbers a sample cross to the device; which pixels they mean is worked out there.
+        places = torch.cat([shifts, (draws[2:3] < self.flip).long()])
+        top, left, flipped = places.to(images.device, non_blocking=True)
+        across = torch.arange(width, device=images.device).expand(n, width)
+        across = torch.where(flipped.bool()[:, None], across.flip(1), across)
+        rows = self._inside(top[:, None] + torch.arange(height, device=images.device), height)
         columns = self._inside(left[:, None] + across, width)
-        pixels = (rows[0][:, :, None] * width + columns[0][:, None, :]).to(images.device)
+        pixels = rows[0][:, :, None] * width + columns[0][:, None, :]
         index = pixels.reshape(n, 1, -1).expand(-1, channels, -1)
         moved = images.flatten(2).gather(2, index).view_as(images)
         outside = rows[1][:, None, :, None] | columns[1][:, None, None, :]
-        return moved.masked_fill(outside.to(images.device), 0)
+        return moved.masked_fill(outside, 0)
 
     def _inside(self, position: Tensor, size: int) -> tuple[Tensor, Tensor]:
         """Map positions of the padded image to the image; the mask says which of them are padding of zeros."""
@@ -101,15 +109,14 @@ class Augment:
             raise ValueError(f"crop = {self.crop} with reflected padding needs images above {self.crop} pixels")
         return (size - 1) - ((size - 1) - position.abs()).abs(), torch.zeros_like(outside)
 
-    def _erased(self, draws: Tensor, height: int, width: int) -> Tensor:
+    def _holes(self, draws: Tensor, height: int, width: int) -> Tensor:
+        """Return (4, batch) int64 on the CPU: first row, rows, first column and columns of each sample's hole; none is 0 x 0."""
         area = height * width * _between(draws[4], *_ERASED_AREA)
         aspect = _between(draws[5], *(math.log(bound) for bound in _ERASED_ASPECT)).exp()
-        rows = (area * aspect).sqrt().round().clamp(1, height)
-        columns = (area / aspect).sqrt().round().clamp(1, width)
-        inside_rows = _in_span(_whole(draws[6], height - rows + 1), rows, height)
-        inside_columns = _in_span(_whole(draws[7], width - columns + 1), columns, width)
-        chosen = (draws[3] < self.erase)[:, None, None]
-        return (chosen & inside_rows[:, :, None] & inside_columns[:, None, :])[:, None]
+        rows = (area * aspect).sqrt().round().clamp(1, height).long()
+        columns = (area / aspect).sqrt().round().clamp(1, width).long()
+        top, left = _whole(draws[6], height - rows + 1), _whole(draws[7], width - columns + 1)
+        return torch.stack([top, rows, left, columns]) * (draws[3] < self.erase)
 
 
 def normalize(
@@ -124,7 +131,8 @@ def normalize(
         dtype: Type of the result.
     """
     wide = torch.promote_types(dtype, torch.float32)
-    shift, scale = (torch.tensor(list(v), dtype=wide, device=images.device)[:, None, None] for v in (mean, std))
+    constants = torch.tensor([list(mean), list(std)], dtype=wide).to(images.device, non_blocking=True)
+    shift, scale = constants[:, :, None, None]
     return ((images.to(wide) / 255 - shift) / scale).to(dtype)
 
 
@@ -139,5 +147,5 @@ def _whole(draw: Tensor, count: Tensor | int) -> Tensor:
 
 def _in_span(start: Tensor, length: Tensor, size: int) -> Tensor:
     """Return (batch, size): whether each position lies in its sample's span."""
-    position = torch.arange(size)
+    position = torch.arange(size, device=start.device)
     return (position >= start[:, None]) & (position < (start + length)[:, None])

@@ -111,14 +111,14 @@ class Loader:
             if self.on_broken == "stop":
                 raise BrokenImage(sample_id, cause)
         where = torch.tensor(positions, dtype=torch.int64)
-        return Batch(images, self._labels.index_select(0, where.to(self.device)), where)
+        return Batch(images, self._labels.index_select(0, where.to(self.device, non_blocking=True)), where)
 
     def _gathered(self, positions: list[int]) -> Batch:
         if self._images is None:
             self._images = self._decoded()
         kept = [position for position in positions if position not in self._unreadable]
         broken = [(position, self._unreadable[position]) for position in positions if position in self._unreadable]
-        images = self._images.index_select(0, torch.tensor(kept, dtype=torch.int64, device=self.device))
+        images = self._images.index_select(0, torch.tensor(kept, dtype=torch.int64).to(self.device, non_blocking=True))
         return self._batch(images, kept, broken)
 
     def _kept(self) -> Tensor | None:

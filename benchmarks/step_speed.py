@@ -33,6 +33,14 @@ BATCH = 64
 SCAN_FORWARD, SCAN_BACKWARD = 9, 16
 
 
+KINDS = {  # how the profiler calls them
+    "matrix products": ("aten::mm", "aten::addmm", "aten::bmm"),
+    "scan": ("_Scan",),
+    "convolution with SiLU": ("_Conv",),
+    "AdamW, clipping, average": ("Optimizer.", "aten::_fused_adamw", "aten::_foreach", "aten::linalg_vector_norm"),
+}
+
+
 def recipe(task: str, precision: str, epochs: int) -> dict[str, Any]:
     return {
         "kind": "train",
@@ -88,6 +96,42 @@ def limit(task: str) -> None:
     print(json.dumps([multiply_adds / 1e9, 1024**3 / min(times) / 1e9]))
 
 
+def shares(task: str) -> None:
+    """Print how a training epoch's time is spread over operations, by torch's profiler, which slows small steps itself."""
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    from slws_lab.spec import RunSpec
+    from slws_lab.training import Surroundings, train
+    from slws_lab.training.stage import Stage
+
+    torch.set_num_threads(1)
+    found: dict[str, float] = {}
+    unprofiled = Stage._train_epoch
+
+    def profiled(stage: Stage, epoch: int) -> dict[str, float]:
+        if epoch == 0:
+            return unprofiled(stage, epoch)
+        with profile(activities=[ProfilerActivity.CPU]) as told:
+            started = time.perf_counter()
+            metrics = unprofiled(stage, epoch)
+            found["all"] = 1e6 * (time.perf_counter() - started)
+        for event in told.key_averages():
+            kind = next((kind for kind, names in KINDS.items() if event.key.startswith(names)), "other operations")
+            found[kind] = found.get(kind, 0.0) + event.self_cpu_time_total
+        return metrics
+
+    Stage._train_epoch = profiled  # type: ignore[method-assign]
+    with tempfile.TemporaryDirectory() as folder:
+        train(
+            RunSpec.model_validate(recipe(task, "fp32", 2)),
+            Surroundings(Path(folder), torch.device("cpu"), lambda *_: None),
+        )
+    whole = found.pop("all")
+    found["Python between operations"] = whole - sum(found.values())
+    print(json.dumps({kind: spent / whole for kind, spent in found.items()}))
+
+
 def told(tree: Path, *arguments: str) -> Any:
     """Run this script with the tree's slws_lab and return what it prints."""
     environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -120,6 +164,16 @@ def measure(before: Path, rounds: int) -> list[str]:
     return lines
 
 
+def where() -> list[str]:
+    """Return the table of where an epoch's time goes."""
+    found = {task: told(ROOT, "shares", task) for task in TASKS}
+    kinds = [*KINDS, "other operations", "Python between operations"]
+    head = ["| task | " + " | ".join(kinds) + " |", "|---|" + "---:|" * len(kinds)]
+    return head + [
+        f"| {task} | " + " | ".join(f"{part.get(kind, 0):.0%}" for kind in kinds) + " |" for task, part in found.items()
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--before", default=FOUNDATION)
@@ -135,6 +189,7 @@ def main() -> None:
         try:
             load = os.getloadavg()[0]
             lines = measure(before, options.rounds)
+            lines += ["", "## Where an epoch's time goes, fp32", "", *where()]
         finally:
             subprocess.run([*git, "remove", "--force", str(before)], check=True)
     text = "\n".join([
@@ -150,6 +205,12 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    {"train": lambda: train(sys.argv[2], sys.argv[3], int(sys.argv[4])), "limit": lambda: limit(sys.argv[2])}.get(
-        sys.argv[1] if len(sys.argv) > 1 else "", main
-    )()
+    match sys.argv[1:]:
+        case ["train", task, precision, epochs]:
+            train(task, precision, int(epochs))
+        case ["limit", task]:
+            limit(task)
+        case ["shares", task]:
+            shares(task)
+        case _:
+            main()

@@ -135,6 +135,7 @@ def _train(attempt: Attempt, run: RunSpec, place: Place, claim: Claim, device: t
     around = Surroundings(
         attempt.checkpoint, device, report, place.should_stop, resources.scan, place.root,
         workers=resources.workers, resident=resources.resident, grad_checkpointing=resources.grad_checkpointing,
+        cuda_graph=resources.cuda_graph,
     )  # fmt: skip
     result = asdict(train(run, around))
     if not claim.held():

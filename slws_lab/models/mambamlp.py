@@ -77,6 +77,7 @@ class MambaMLP(VisionMamba):
     Source: ARM (arXiv 2406.07537) and the official SLWS code, Masked_distillation.
     """
 
+    passes_tokens_on = "layers"
     linear_init = staticmethod(initialisation.xavier_linear)
     config: MambaMLPConfig
 

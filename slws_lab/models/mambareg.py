@@ -42,6 +42,7 @@ class MambaReg(ResidualMamba):
     Source: Mamba-Reg (arXiv 2405.14858) and the official SLWS code, models_reg.py.
     """
 
+    passes_tokens_on = "layers"
     linear_init = staticmethod(initialisation.trunc_normal_linear)
     config: MambaRegConfig
 

@@ -22,6 +22,7 @@ class ShuffleMamba(ResidualMamba):
     Source: official SLWS code, models_shuffle.py; parameter counts and state keys are golden tests.
     """
 
+    passes_tokens_on = "layers"
     linear_init = staticmethod(initialisation.trunc_normal_linear)
 
     def __init__(self, config: ShuffleMambaConfig) -> None:

@@ -22,6 +22,7 @@ class Vim(ResidualMamba):
     Source: Vim (arXiv 2401.09417), hustvl/Vim, the bimambav2 models with middle class token and halved sum.
     """
 
+    passes_tokens_on = "layers"
     linear_init = staticmethod(initialisation.trunc_normal_linear)
 
     def __init__(self, config: VimConfig) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from abc import abstractmethod
 from collections import deque
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from timm.layers.pos_embed import resample_abs_pos_embed
@@ -26,7 +26,12 @@ class VisionMamba(FeatureMaps):
 
     `num_tokens` counts the whole sequence; `scan_backend` is the back-end chosen at build; `num_features` is the width
     of the tokens, `head_hidden_size` that of what the head reads.
+
+    A class that names its list of layers in `passes_tokens_on` promises: in a call of the model each layer's output goes
+    to the next layer untouched, and nobody else reads it. A subclass that keeps it has to say so itself.
     """
+
+    passes_tokens_on: ClassVar[str]
 
     def __init__(self, config: VisionMambaConfig, class_tokens: int = 1) -> None:
         super().__init__()

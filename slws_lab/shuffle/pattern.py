@@ -1,4 +1,4 @@
-"""Which tokens may change places: permutations with windows and exempt tokens, and the gather that applies one."""
+"""Which tokens may change places: draws of permutations with windows and exempt tokens."""
 
 from __future__ import annotations
 
@@ -76,28 +76,3 @@ class Pattern:
         for position in self.exempt:
             free[position] = False
         return free.nonzero().squeeze(1)
-
-
-def inverse(order: Tensor) -> Tensor:
-    """Return the permutation that undoes one, of the same shape: (length,) or (batch, length)."""
-    if order.dim() == 1:
-        return order.argsort()
-    # Sorting each row would take longer than drawing them all.
-    return torch.empty_like(order).scatter_(-1, order, torch.arange(order.shape[-1]).expand_as(order))
-
-
-def rows(order: Tensor) -> Tensor:
-    """Turn permutations (batch, length) into row numbers of a flattened batch; one permutation stays as it is."""
-    if order.dim() == 1:
-        return order
-    batch, length = order.shape
-    return order + length * torch.arange(batch)[:, None]
-
-
-def reorder(tokens: Tensor | None, order: Tensor) -> Tensor | None:
-    """Gather tokens (batch, length, ...) in an order that `rows` gave: the one place where data moves."""
-    if tokens is None:
-        return None
-    if order.dim() == 1:
-        return tokens.index_select(1, order)
-    return tokens.flatten(0, 1).index_select(0, order.flatten()).unflatten(0, order.shape)

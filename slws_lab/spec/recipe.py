@@ -308,5 +308,9 @@ class Resources(Spec):
     grad_checkpointing: bool = Field(
         False, description="Whether blocks are computed again in the backward to save memory."
     )
+    cuda_graph: bool = Field(
+        False,
+        description="Whether a GPU replays whole steps as one CUDA graph, for small models; where it cannot, it does not.",
+    )
     scan: Name = Field("auto", description="Selective-scan back-end; auto takes the fastest that works. Recorded.")
     minutes: float | None = Field(None, gt=0, description="Time a run is expected to need at most; for schedulers.")

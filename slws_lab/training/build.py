@@ -21,6 +21,7 @@ from slws_lab.spec.weights import digest_of
 from slws_lab.training.foreign import load_model_files
 
 BLOCK_LISTS = ("layers", "blocks")
+_DATA = data.LastLoaded()
 MOST_DIFFERING = 0.1  # tensors that only a checkpoint or only the model has, as a share of those that both have
 
 
@@ -48,7 +49,7 @@ def build_data(recipe: Recipe, root: Path) -> data.DataSet:
         UserError: No such data set, or it is not as a data set must be.
     """
     try:
-        return data.load(request(recipe, root))
+        return _DATA.load(request(recipe, root))
     except UserError as error:
         raise of_data(error) from None
 

@@ -25,11 +25,12 @@ def evaluate(model: nn.Module, samples: Loader, numerics: Numerics, world: World
         numerics: Normalisation and precision.
         world: The processes that share the samples; each gets the same answer.
     """
-    sums = torch.zeros(4, dtype=torch.float64)
+    sums = torch.zeros(4, dtype=torch.float64, device=numerics.device)  # there, so that only the end waits for it
     for logits, labels in _predictions(model, samples, numerics, world):
-        loss = F.cross_entropy(logits, labels, reduction="sum").double().cpu()
-        sums += torch.stack([loss, *_hits(logits, labels).double().cpu(), torch.tensor(float(len(labels)))])
-    loss, top1, top5, count = world.sum(sums.to(numerics.device)).tolist()
+        sums[0] += F.cross_entropy(logits, labels, reduction="sum").double()
+        sums[1:3] += _hits(logits, labels)
+        sums[3] += len(labels)
+    loss, top1, top5, count = world.sum(sums).tolist()
     if not count:
         raise OSError("no image of the split can be read")
     return {"loss": loss / count, "top1": 100.0 * top1 / count, "top5": 100.0 * top5 / count}

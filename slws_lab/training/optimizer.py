@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import torch
 from timm.data.mixup import Mixup
@@ -16,10 +17,15 @@ from slws_lab.spec import AugmentSpec, TrainSpec
 _STATE_MATRIX = re.compile(r"(^|\.)A(_\w+)?_log$")
 
 
-def build_optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
+def build_optimizer(model: nn.Module, spec: TrainSpec, recorded: bool = False) -> torch.optim.Optimizer:
     """Return AdamW; vectors and what the model names are not decayed, A_log (a matrix) is unless `decay_A` is off.
 
     With `layer_decay` the groups carry `lr_scale`, by the layers that the model's `group_matcher` tells apart.
+
+    Args:
+        model: Whose weights are updated.
+        spec: The optimisation.
+        recorded: Whether its steps are recorded as a CUDA graph, which torch asks to be told; changes no number.
     """
     names = getattr(model, "no_weight_decay", tuple)
     kept = set(names())
@@ -29,7 +35,12 @@ def build_optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
         groups = param_groups_weight_decay(model, spec.weight_decay, no_weight_decay_list=kept)
     else:
         groups = param_groups_layer_decay(model, spec.weight_decay, kept, layer_decay=spec.layer_decay)
-    return torch.optim.AdamW(groups, lr=spec.peak_lr, betas=spec.betas, eps=spec.eps, fused=True)
+    return torch.optim.AdamW(groups, lr=spec.peak_lr, betas=spec.betas, eps=spec.eps, fused=True, capturable=recorded)
+
+
+def load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Take a checkpoint's moments and counts; rates and switches stay those of the recipe and of this device."""
+    optimizer.load_state_dict({**state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 class LearningRate:
@@ -39,9 +50,16 @@ class LearningRate:
         optimizer: Whose groups are set, each times its `lr_scale`.
         spec: The optimisation.
         steps: Steps of an epoch.
+        memory: (groups,) tensor in which the rates lie, so that a recorded step reads those of the moment; None sets plain numbers.
+
+    Attributes:
+        latest: The last group's rate.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, spec: TrainSpec, steps: int) -> None:
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, spec: TrainSpec, steps: int, memory: Tensor | None = None
+    ) -> None:
+        self._optimizer, self._memory, self.latest = optimizer, memory, spec.peak_lr
         self._steps, self._update = steps, spec.lr_update
         unit = steps if spec.lr_update == "step" else 1
         warmup = spec.warmup_epochs * unit
@@ -55,6 +73,13 @@ class LearningRate:
         """Set the rate of a step, counted from 0 over the whole training."""
         epoch = step // self._steps
         self._schedule.step_update({"step": step, "epoch": epoch, "epoch_late": max(epoch - 1, 0)}[self._update])
+        groups = self._optimizer.param_groups
+        self.latest = groups[-1]["lr"]
+        if self._memory is not None:
+            rates = torch.tensor([group["lr"] for group in groups], dtype=self._memory.dtype)
+            self._memory.copy_(rates, non_blocking=True)
+            for group, place in zip(groups, self._memory.unbind(), strict=True):
+                group["lr"] = place
 
 
 class Objective:
@@ -86,7 +111,8 @@ class Objective:
         if self._mix is None:
             return images, labels
         even = len(images) // 2 * 2
-        hot = F.one_hot(labels, self._classes).float()
+        # not F.one_hot, which looks at the labels and so waits for them on some devices
+        hot = torch.zeros(len(labels), self._classes, device=labels.device).scatter_(1, labels[:, None], 1.0)
         soft = hot * (1 - self._smoothing) + self._smoothing / self._classes
         if even:
             _, soft[:even] = self._mix(images[:even], labels[:even])

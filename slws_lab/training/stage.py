@@ -6,8 +6,8 @@ import logging
 import math
 import resource
 import time
-from collections.abc import Generator
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict
 from itertools import islice
 from typing import Any
@@ -20,11 +20,12 @@ from torch.nn.parallel import DistributedDataParallel
 from slws_lab import shuffle
 from slws_lab.data import Augment, Batch, Loader, epoch_order, normalize
 from slws_lab.spec import Recipe
-from slws_lab.training import build, checkpoint
+from slws_lab.training import build, checkpoint, graph
 from slws_lab.training.evaluate import evaluate
 from slws_lab.training.numerics import Numerics
-from slws_lab.training.optimizer import LearningRate, Objective, build_optimizer
+from slws_lab.training.optimizer import LearningRate, Objective, build_optimizer, load_moments
 from slws_lab.training.randomness import generator, key, seed_globals
+from slws_lab.training.step import Step
 from slws_lab.training.surroundings import Interrupted, Outdated, Progress, Surroundings
 
 CHECKPOINT_SHARE = 0.02
@@ -68,23 +69,36 @@ class Stage:
         if self.ema is not None and state is not None:
             self.ema.module.load_state_dict(state["ema"])
         self.draws = torch.Generator(device="cpu")
+        self.recorded = not (obstacle := graph.obstacle(recipe, around, self.model))
+        if around.cuda_graph and obstacle:
+            log.info("no CUDA graph: %s", obstacle)
         self.rates, self.shuffle = self._attach_shuffle()
         self.numerics = Numerics(around.device, self.spec.precision, self.dataset.mean, self.dataset.std)
         self.loaders = {"train": self._loader("train"), "val": self._loader("val")}
         augment = recipe.data.augment
         self.augment = Augment(augment.crop, augment.flip, augment.erase, erase_mode=augment.erase_mode)
-        self.optimizer = build_optimizer(self.model, self.spec)
+        self.optimizer = build_optimizer(self.model, self.spec, self.recorded)
         full = recipe.data.equal == "steps"
         self.epoch_length = self.dataset.full_train if full else len(self.loaders["train"])
         self.steps = math.ceil(self.epoch_length / self.spec.batch_size)
-        self.rate = LearningRate(self.optimizer, self.spec, self.steps)
+        # AdamW's kernel for GPUs reads rates of its own type from there, the one for CPUs any.
+        wide = torch.float32 if around.device.type == "cuda" else torch.float64
+        memory = torch.zeros(len(self.optimizer.param_groups), dtype=wide, device=around.device)
+        self.rate = LearningRate(self.optimizer, self.spec, self.steps, memory)
         classes = recipe.model.args.get("num_classes", self.dataset.num_classes)
         self.objective = Objective(augment, self.spec.smoothing, int(classes or 0))
         self.saved_at, self.save_cost = time.monotonic(), 0.0
         self.loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=around.device)
         if state is not None:
-            self.optimizer.load_state_dict(state["optimizer"])
+            load_moments(self.optimizer, state["optimizer"])
         self.net = self._prepared()
+        self.eager = Step(
+            self.net, self.model, self.objective, self.optimizer, self.numerics, self.spec.clip_grad, self.ema
+        )
+        self.whole_step: Callable[[Tensor, Tensor], Tensor] = self.eager
+        if self.recorded:
+            recorder = graph.RECORDERS[around.device.type]()
+            self.whole_step = graph.Recorded(self.eager, recorder, self.spec.batch_size)
         if state is None and progress.stage > 0:
             self._save()  # so that what the stages before have cost is not lost with this one's first epoch
 
@@ -143,7 +157,7 @@ class Stage:
         self.progress.samples = 0
         return {
             "train/loss": mean_loss,
-            "train/lr": self.optimizer.param_groups[-1]["lr"],
+            "train/lr": self.rate.latest,
             **({"train/stage": self.progress.stage + 1.0} if self.progress.stages > 1 else {}),
             **({"train/shuffle_rate": max(self.rates) * scale} if self.rates else {}),
             "train/images_per_s": seen / (time.monotonic() - started),
@@ -178,7 +192,6 @@ class Stage:
         """Take one step of the optimiser on all ranks' parts of a batch; each sample counts the same, wherever it is."""
         step = self.progress.steps_before + self.progress.step
         self.rate.set(self.progress.step)
-        self.optimizer.zero_grad(set_to_none=True)
         used = [(number, part) for number, part in enumerate(parts) if len(part.labels)]
         mine = 0 if spare else sum(len(part.labels) for _, part in used)
         (total,) = self.world.counts((mine,), self.around.device)
@@ -187,14 +200,21 @@ class Stage:
             return
         if not used:  # none of this rank's: it adds its gradients all the same, of no weight
             used, spare = [(0, self._blank())], True
+        self.progress.samples += total
+        if self.world.size == 1 and len(used) == 1:
+            ((number, part),) = used
+            self.loss_sum += self.whole_step(*self._ready(part, (step, 0, number))).double() * total
+            return
         losses = torch.zeros((), dtype=torch.float64, device=self.around.device)
+        self.eager.begin()
         for number, part in used:
             weight = 0.0 if spare else len(part.labels) * self.world.size / total
-            loss = self._part(part, (step, self.world.rank, number), weight, sync=number == used[-1][0])
-            losses += 0.0 if spare else loss
-        self._update()
+            batch = self._ready(part, (step, self.world.rank, number))
+            with self._alone(number < used[-1][0]):
+                loss = self.eager.add_gradients(*batch, weight)
+            losses += 0.0 if spare else loss.double() * len(part.labels)
+        self.eager.update()
         self.loss_sum += self.world.sum(losses)
-        self.progress.samples += total
 
     def _blank(self) -> Batch:
         shape = (1, self.dataset.channels, self.dataset.size, self.dataset.size)
@@ -203,27 +223,20 @@ class Stage:
             images, torch.zeros(1, dtype=torch.int64, device=self.around.device), torch.zeros(1, dtype=torch.int64)
         )
 
-    def _part(self, part: Batch, place: tuple[int, int, int], weight: float, *, sync: bool) -> Tensor:
-        """Add the gradients of a part of a batch and return the sum of its samples' losses."""
+    def _ready(self, part: Batch, place: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+        """Return a part's images and targets as the model gets them; all draws of what follows are made, or their generators set."""
         images = normalize(part.images, self.numerics.mean, self.numerics.std)
         images = self.augment(images, generator(self.seed, "augment", *place))
         seed_globals(self.seed, "global", *place)
         images, targets = self.objective.mix(images, part.labels)
         self.draws.manual_seed(key(self.seed, "shuffle", *place))
-        net = self.net
-        alone = net.no_sync() if isinstance(net, DistributedDataParallel) and not sync else nullcontext()
-        with alone:  # ranks add up their gradients once, at the last part
-            with self.numerics.autocast():
-                loss = self.objective(self.net(images).float(), targets)
-            (loss * weight).backward()
-        return loss.detach().double() * len(part.labels)
+        if self.shuffle is not None and self.recorded:
+            self.shuffle.redraw()
+        return images, targets
 
-    def _update(self) -> None:
-        if self.spec.clip_grad is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.clip_grad)
-        self.optimizer.step()
-        if self.ema is not None:
-            self.ema.update(self.model)
+    def _alone(self, alone: bool) -> AbstractContextManager[object]:
+        """Return the context of a backward; ranks add up their gradients once, at the last part."""
+        return self.net.no_sync() if isinstance(self.net, DistributedDataParallel) and alone else nullcontext()
 
     def _evaluate(self) -> dict[str, float]:
         val = self.loaders["val"]
@@ -270,8 +283,10 @@ class Stage:
         blocks = build.token_blocks(self.model)
         rates = build.layer_rates(spec, len(blocks))
         exempt = () if spec.class_token else build.class_positions(self.model)
+        tokens: Any = getattr(self.model, "num_tokens", None)
+        static = (self.spec.batch_size, tokens) if self.recorded else None
         return rates, shuffle.attach(self.model, blocks, rates, self.draws, permutation=spec.permutation,
-                                     window=spec.window, exempt=exempt)  # fmt: skip
+                                     window=spec.window, exempt=exempt, static=static)  # fmt: skip
 
     def _loader(self, split: str) -> Loader:
         spec = self.recipe.data

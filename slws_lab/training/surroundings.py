@@ -34,6 +34,7 @@ class Surroundings:
         workers: Processes that read images; 0 reads here.
         resident: Whether the whole data set is decoded onto the device; None where it fits.
         grad_checkpointing: Whether blocks are computed again in the backward.
+        cuda_graph: Whether whole steps are recorded and replayed where they can be, see `graph`.
         world: The processes that share the batches.
     """
 
@@ -46,6 +47,7 @@ class Surroundings:
     workers: int = 0
     resident: bool | None = None
     grad_checkpointing: bool = False
+    cuda_graph: bool = False
     world: World = field(default_factory=World)
 
 

@@ -190,8 +190,8 @@ def scan_table(scans: dict[str, Scan], rounds: int) -> Iterator[str]:
 
 
 def block_table(rounds: int) -> Iterator[str]:
-    yield "| batch, length, embedding width | whole mixer, ms | its matrix products alone, ms | ratio | by the least |"
-    yield "|---|---:|---:|---:|---:|"
+    yield "| batch, length, embedding width | whole mixer, ms | its matrix products alone, ms | ratio | by the least | in bfloat16, ms |"
+    yield "|---|---:|---:|---:|---:|---:|"
     for batch, length, width in ((64, 65, 192), (64, 197, 192), (16, 197, 384)):
         mixer = BidirectionalMixer(width, 16, "native")
         tokens = torch.randn(batch, length, width, requires_grad=True)
@@ -205,13 +205,20 @@ def block_table(rounds: int) -> Iterator[str]:
             mixer.zero_grad()
             mixer(tokens).backward(torch.ones_like(tokens))
 
+        def half(mixer: BidirectionalMixer = mixer, tokens: Tensor = tokens) -> None:
+            mixer.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16):
+                mixed = mixer(tokens)
+            mixed.backward(torch.ones_like(mixed))
+
         def matrix_products(parts: list[Callable[[], None]] = parts) -> None:
             for part in parts:
                 part()
 
-        times = alternate({"whole": whole, "products": matrix_products}, rounds)
+        times = alternate({"whole": whole, "products": matrix_products, "half": half}, rounds)
         ratios = [f"{measure(times['whole']) / measure(times['products']):.2f}" for measure in (median, min)]
-        yield f"| {(batch, length, width)} | {spread(times['whole'])} | {spread(times['products'])} | {' | '.join(ratios)} |"
+        cells = [spread(times["whole"]), spread(times["products"]), *ratios, spread(times["half"])]
+        yield f"| {(batch, length, width)} | {' | '.join(cells)} |"
 
 
 def _linear_pass(weight: Tensor, x: Tensor) -> Callable[[], None]:

@@ -36,7 +36,8 @@ def seed_globals(seed: int, stream: Stream, step: int = 0, rank: int = 0, part: 
     """Re-seed torch's, numpy's and Python's process-wide generators, which libraries draw from."""
     value = key(seed, stream, step, rank, part)
     torch.default_generator.manual_seed(value)
-    if torch.cuda.is_available():  # torch.manual_seed would ask every kind of device, which takes longer than a small block
+    # torch.manual_seed would ask every kind of device, which takes longer than a small block
+    if torch.cuda.is_available():
         torch.cuda.manual_seed_all(value)
     np.random.seed(value % 2**32)
     random.seed(value)

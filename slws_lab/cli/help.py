@@ -9,6 +9,7 @@ from typer.core import TyperCommand, TyperGroup
 
 Row = tuple[str, str]
 NAME = "bold cyan"
+NARROW = 60  # columns below which names and what is said of them do not fit side by side
 STYLES = {
     r"(?<![\w-])--?[a-zA-Z][\w-]*": NAME,
     r"<[\w ]+>": "bold yellow",
@@ -33,6 +34,8 @@ class Group(TyperGroup):
         panels: dict[str, list[Row]] = {}
         for name in self.list_commands(ctx):
             command: Any = self.get_command(ctx, name)
+            if command.hidden:
+                continue
             first = " ".join((command.help or "").split("\n\n")[0].split())
             panels.setdefault(command.rich_help_panel or "Commands", []).append((name, first))
         _draw(self, ctx, panels)
@@ -47,7 +50,7 @@ def _draw(command: TyperCommand | TyperGroup, ctx: Any, commands: dict[str, list
     for paragraph in (command.help or "").split("\n\n"):
         console.print(Padding(_styled(" ".join(paragraph.split())), (0, 1, 1, 1)))
     for title, rows in {**_parameters(command, ctx), **commands}.items():
-        console.print(_panel(title, rows))
+        console.print(_panel(title, rows, narrow=console.width < NARROW))
     if command.epilog:
         console.print(Padding(_styled(command.epilog), 1))
 
@@ -62,15 +65,19 @@ def _parameters(command: TyperCommand | TyperGroup, ctx: Any) -> dict[str, list[
     return {title: rows for title, rows in panels.items() if rows}
 
 
-def _panel(title: str, rows: Iterable[Row]) -> Any:
+def _panel(title: str, rows: Iterable[Row], narrow: bool) -> Any:
     from rich.panel import Panel
     from rich.table import Table
+    from rich.text import Text
 
     drawn = Table(box=None, show_header=False, padding=(0, 1), expand=True)
-    drawn.add_column(style=NAME, no_wrap=True)
+    drawn.add_column(style=NAME, no_wrap=not narrow)
     drawn.add_column(ratio=1)
     for name, said in rows:
-        drawn.add_row(_styled(name), _styled(said))
+        if narrow:  # the one below the other
+            drawn.add_row(Text.assemble(_styled(name), "\n", _styled(said)))
+        else:
+            drawn.add_row(_styled(name), _styled(said))
     return Panel(drawn, title=title, title_align="left", border_style="dim")
 
 

@@ -77,6 +77,8 @@ class Fetcher(Dataset[Fetched]):
 
     def _as_they_are(self, job: Job) -> Tensor | None:
         """Return a batch of pixels that the transform would leave alone; None of other images."""
+        if self.transform.random:
+            return None
         pixels = self.split.pixels(job.positions)
         if pixels is None or not self.transform.leaves_alone(*pixels.shape[-2:]):
             return None

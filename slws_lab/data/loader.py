@@ -65,6 +65,8 @@ class Loader:
         if resident is None:
             resident = self._kept() is not None or self._fits()
         self.resident = resident and not transform.random
+        if not self.resident:  # what an earlier loader has decoded would only fill the memory
+            _DECODED.pop(split, None)
         self.broken: dict[str, str] = {}
         self._stream = Stream(Fetcher(split, transform), workers, pin=self.device.type == "cuda" and not self.resident)
         self._labels = split.labels.to(self.device)

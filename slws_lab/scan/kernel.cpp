@@ -346,8 +346,9 @@ struct Scratch {
 
     Scratch(Arena& arena, const Scan& s, const Tiling& tiling, bool backward) {
         const Index chunk = tiling.block * STEPS, states = s.state * tiling.block;
-        B = arena.take<real>(s.direction[0].B.bf16 ? STEPS * s.state : 0);
-        C = arena.take<real>(s.direction[0].C.bf16 ? STEPS * s.state : 0);
+        const Direction &first = s.direction[0], &last = s.direction[s.directions - 1];
+        B = arena.take<real>(first.B.bf16 || last.B.bf16 ? STEPS * s.state : 0);
+        C = arena.take<real>(first.C.bf16 || last.C.bf16 ? STEPS * s.state : 0);
         dt = arena.take(chunk);
         x = arena.take(chunk);
         y = arena.take(backward ? 0 : chunk);

@@ -61,17 +61,15 @@ def _forward(
     """Return the output, the sum before the gate and the states at chunk borders, the last two empty if not needed."""
     call = _Call(tensors, z, scale, softplus, reverse)
     u, A = tensors[0], tensors[2]
-    out = kernel.dense(u)
     kept = keep and z is not None
-    y = (
-        kernel.dense(u, A.dtype) if kept or out.dtype != A.dtype else out
-    )  # the directions' sum is rounded once, at its end
+    y = kernel.dense(u, A.dtype)  # the sum of both directions, rounded once, at its end
+    out = y if z is None or (not kept and u.dtype == y.dtype) else kernel.dense(u)
     borders = A.new_empty(_border_shape(tensors, keep))
     call.struct.y, call.struct.out = kernel.rows(y), kernel.rows(out)
     for way, border in zip(call.ways, borders, strict=False):
         way.borders = border.data_ptr()
     call.run(backward=False)
-    return out if z is not None else y.to(out.dtype), y if kept else y.new_empty(0), borders
+    return out.to(u.dtype), y if kept else y.new_empty(0), borders
 
 
 def _backward(

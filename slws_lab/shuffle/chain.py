@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules import module as torch_module
 
 # A model's class names by this attribute the list of its layers, and promises: in a call of the model each layer's output
-# goes to the next one untouched, and nobody else reads it.
+# goes to the next one untouched, and nobody else reads it. A patch of the class would break it unseen.
 PROMISE = "passes_tokens_on"
 
 

@@ -61,7 +61,8 @@ def attach(
         exempt: Positions that stay where they are, such as those of class tokens and registers; negative ones
             count from the end.
         static: (batch, length) of the tokens, for the static form, on the device where the blocks are now; with one
-            permutation for all samples a batch of any size goes. None: each forward draws, and may have any size.
+            permutation for all samples a batch of any size goes. None: each forward draws, and may have any size. Compiled
+            code does not check that `redraw` was called: without it nothing is shuffled.
 
     Returns:
         The attachment, which can be removed; as a context manager it removes itself.

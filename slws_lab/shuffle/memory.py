@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor
 
@@ -27,10 +29,12 @@ class FixedMemory:
         self._unmoved = Permutation.of(torch.arange(length))
         unmoved = stack([self._unmoved] * (len(segments) + len(self._runs)), shape)
         self._memory = unmoved.to(device, copy=True)
-        rows = iter([Permutation(*row) for row in self._memory])
-        self._around: list[Around] = []
+        rows = itertools.count()
+        self._rows: list[
+            tuple[int | None, int]
+        ] = []  # numbers, not views: a pickled copy's views would have memory of their own
         for run in self._runs:
-            self._around += [(next(rows) if layer == run.start else None, next(rows)) for layer in run]
+            self._rows += [(next(rows) if layer == run.start else None, next(rows)) for layer in run]
 
     def changes(self, layer: int, tokens: Tensor) -> Around:
         """Return the changes of order before and after a layer; arguments as for `Plan.changes`.
@@ -42,7 +46,8 @@ class FixedMemory:
         if length != self._length or self._batch not in (None, batch):
             wanted = f"{self._length} tokens" if self._batch is None else f"{self._batch} x {self._length} tokens"
             raise ValueError(f"layer {layer} got {batch} x {length} tokens; the shuffle was attached for {wanted}")
-        return self._around[layer]
+        before, after = self._rows[layer]
+        return None if before is None else Permutation(*self._memory[before]), Permutation(*self._memory[after])
 
     def write(self, plan: Plan) -> None:
         """Take over a plan's draws, without waiting for the device."""

@@ -263,4 +263,5 @@ def compile_blocks(model: nn.Module) -> None:
     except UserError:
         parts = [model]
     for part in parts:
-        part.forward = torch.compile(part.forward)
+        # code for batches of any size, made at an epoch's smaller last one, would serve whole batches too, with other last bits
+        part.forward = torch.compile(part.forward, dynamic=False)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from slws_lab.errors import UserError
+from slws_lab.models import VisionMamba
 
 if TYPE_CHECKING:  # the benchmarks of a GPU take this file alone, where the lab's own packages may be missing
     from slws_lab.spec import Recipe
@@ -117,6 +118,6 @@ def obstacle(recipe: Recipe, around: Surroundings, model: nn.Module) -> str:
         "each sample has a permutation of its own, and an epoch's last batch fewer samples": shuffle.permutation
         == "sample",
         f"{type(model).__name__} does not say how many tokens its blocks shuffle": shuffle.schedule != "none"
-        and not hasattr(model, "num_tokens"),
+        and not isinstance(model, VisionMamba),
     }
     return next((reason for reason, holds in reasons.items() if holds), "")

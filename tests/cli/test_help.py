@@ -93,13 +93,15 @@ def test_defaults_ranges_and_what_is_required_are_shown(slws: Slws, capsys: pyte
 
 def test_nothing_is_cut_off_on_a_narrow_terminal(slws: Slws, capsys: pytest.CaptureFixture[str],
                                                  monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    monkeypatch.setenv("COLUMNS", "50")
-    slws("eval", "--help")
-    lines = capsys.readouterr().out.splitlines()
-    assert max(map(len, lines)) <= 50
-    words = " ".join(" ".join(line.strip("│ ") for line in lines).split())
-    assert "--batch-size <int range>" in words
-    assert "…" not in words
+    for columns in (70, 50, 30):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        slws("eval", "--help")
+        lines = capsys.readouterr().out.splitlines()
+        assert max(map(len, lines)) <= columns
+        words = " ".join(" ".join(line.strip("│ ") for line in lines).split())
+        assert "--batch-size <int range>" in words
+        assert "folder of run folders and store" in words.lower()
+        assert "…" not in words
 
 
 def test_colours_are_for_terminals(

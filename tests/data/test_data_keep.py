@@ -153,7 +153,7 @@ def test_unreadable_images_are_tried_again_by_the_next_run(write_folder) -> None
     assert len(images_of(dataset)) == len(order)
 
 
-def test_what_cannot_be_loaded_is_told_as_ever_and_forgets_nothing_else(tmp_path: Path) -> None:
+def test_what_cannot_be_loaded_is_told_as_ever(tmp_path: Path) -> None:
     last = LastLoaded()
     for request in (Request("digitz"), Request("image_folder", str(tmp_path / "nowhere")), Request("image_folder")):
         with pytest.raises(UserError) as kept:

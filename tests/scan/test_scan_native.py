@@ -223,3 +223,13 @@ def test_python_and_the_kernel_see_the_same_structures() -> None:
 
 def test_another_device_is_refused_with_the_reason() -> None:
     assert native.obstacle(torch.device("meta")) == "it is for the CPU"
+
+
+@pytest.mark.parametrize("narrow", [(), (0,), (1,), (0, 1)], ids=str)
+def test_each_direction_of_a_pair_may_have_types_of_its_own(narrow: tuple[int, ...]) -> None:
+    ways = [half(draw((2, 40, 20, 40), torch.float32, seed)) for seed in range(2)]
+    for number, way in enumerate(ways):
+        way |= {name: way[name].detach().float() for name in ("u", "delta", *(() if number in narrow else ("B", "C")))}
+    forth, back = ScanInputs(**ways[0]), ScanInputs(**ways[1], reverse=True)
+    expected = selective_scan_pair(forth, back, backend="reference")
+    torch.testing.assert_close(selective_scan_pair(forth, back, backend="native"), expected, rtol=1e-4, atol=1e-4)

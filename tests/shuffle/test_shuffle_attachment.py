@@ -390,19 +390,3 @@ def test_blocks_of_another_kind_are_refused():
         attach(net, list(net), [1.0])
         with pytest.raises(TypeError, match="block"):
             net(x)
-
-
-def test_a_parameter_that_a_model_returns_too_collects_no_hooks(nets, tokens):
-    class WithScale(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net, self.scale = nets["order_sensitive"](), nn.Parameter(torch.ones(()))
-
-        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            return self.net(x), self.scale
-
-    model = WithScale()
-    attach(model, model.net.blocks, [0.5] * DEPTH, torch.Generator())
-    for _ in range(3):
-        model(tokens)[0].sum().backward()
-    assert not model.scale._backward_hooks

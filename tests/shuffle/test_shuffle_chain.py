@@ -310,3 +310,19 @@ def test_functional_gradients_of_torch_pass_through(nets, tokens):
     expected = torch.autograd.grad(net(tokens).sum(), list(weights.values()))
     found = torch.func.grad(lambda own: torch.func.functional_call(net, own, (tokens,)).sum())(weights)
     torch.testing.assert_close(list(found.values()), list(expected))
+
+
+def test_a_parameter_that_a_model_returns_too_collects_no_hooks(nets, tokens):
+    class WithScale(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net, self.scale = nets["order_sensitive"](), nn.Parameter(torch.ones(()))
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return self.net(x), self.scale
+
+    model = WithScale()
+    attach(model, model.net.blocks, [0.5] * DEPTH, torch.Generator())
+    for _ in range(3):
+        model(tokens)[0].sum().backward()
+    assert not model.scale._backward_hooks

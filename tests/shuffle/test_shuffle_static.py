@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -245,3 +246,15 @@ def test_on_a_gpu_a_graph_follows_the_draws_and_nothing_waits(pattern):
     with attach(model, model.layers, [0.6] * DEPTH, other, **pattern):
         for each in replayed:
             assert same(each, results(model, given))
+
+
+def test_a_pickled_copy_shuffles_by_its_own_draws():
+    model = family(drop_path_rate=0.0)
+    shuffle = static(model, rate=1.0)
+    copied, its_shuffle = pickle.loads(pickle.dumps((model, shuffle)))
+    given = images(model)
+    unshuffled = copy.deepcopy(model).eval()(given)
+    for one in (shuffle, its_shuffle):
+        one.redraw()
+    assert torch.equal(model(given), copied(given))
+    assert not torch.allclose(copied(given), unshuffled, atol=1e-6)

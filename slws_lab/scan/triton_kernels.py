@@ -2,13 +2,14 @@
 
 Tiles are (state, channel) and stay in registers; the host side and its reasons are in `triton_scan`. A *way* is what
 one direction reads: u, delta, rates (state, width) in powers of 2, B, C, D, bias, the kept states, then the row strides
-of u, delta, B and C. The second way runs against the first. Nothing is atomic: what is summed over samples or over
-blocks of channels leaves as parts, for torch to sum in a fixed order.
+of u, delta, B and C. The second way runs against the first. A step past the end of time reads the last token, and
+leaves the state as it is. Nothing is atomic: what is summed over samples or over blocks of channels leaves as parts,
+for torch to sum in a fixed order.
 """
 
 # mypy: ignore-errors
-# ruff: noqa: PLR0913, PLR0917, PLR0915, RUF005, SIM102 (Triton compiles only a part of Python; what is a constant
-# at compile time has an if of its own, and a kernel's arguments are what it is launched with)
+# ruff: noqa: PLR0913, PLR0917, PLR0915, RUF005 (Triton compiles only a part of Python; a kernel's arguments are
+# what it is launched with)
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ import triton
 import triton.language as tl
 
 LN_2 = tl.constexpr(math.log(2))
+LOG2_E = tl.constexpr(math.log2(math.e))
 
 
 @triton.jit
@@ -40,14 +42,17 @@ def forward(
     SPACING: tl.constexpr,
     CHANNELS: tl.constexpr,
     STATES: tl.constexpr,
+    WHOLE: tl.constexpr,
     ACC: tl.constexpr,
 ):
     """Write out = (sum of y over the ways) SCALE SiLU(z); for backward (KEEP) the sum and the state at each SPACING."""
     block, sample = _place(width, CHANNELS)
     d = block * CHANNELS + tl.arange(0, CHANNELS)
     n = tl.arange(0, STATES)
-    in_width, in_tile = d < width, (n < states)[:, None] & (d < width)[None, :]
-    tile = n[:, None] * width + d[None, :]
+    in_width, in_states = _below(d, width, WHOLE), _below(n, states, WHOLE)
+    in_tile = in_states[:, None] & in_width[None, :]
+    # a lane gets two neighbouring channels, and with 64 of them all their states: sums over states stay in the lane
+    tile = tl.max_contiguous(n[:, None] * width + d[None, :], (1, 2))
     z, y, out = z + sample * length * z_stride, y + sample * length * width, out + sample * length * width
     for i in tl.static_range(WAYS):
         way = _of_sample(ways[i], sample, length)
@@ -56,26 +61,26 @@ def forward(
         h = tl.zeros((STATES, CHANNELS), ACC)
         if i > 0:
             tl.debug_barrier()  # the second way reads what the first wrote to y
-        for chunk in range(tl.cdiv(length, CHUNK)):
+        for first in range(0, length, SPACING):
             if KEEP:
-                if chunk % (SPACING // CHUNK) == 0:
-                    tl.store(kept + (chunk // (SPACING // CHUNK)) * states * width + tile, h, mask=in_tile)
-            times, live = _times(chunk, length, (i > 0) != REVERSE, CHUNK)
-            us, _, dts = _tokens(way, bias, times, live, d, width, SOFTPLUS, CHUNK, ACC)
-            for j in tl.static_range(CHUNK):
-                here = d < width * live[j]
-                h = _step(h, rates, dts[j], us[j], row(way[3], times[j], way[10], n, n < states * live[j], ACC))
-                C = row(way[4], times[j], way[11], n, n < states * live[j], ACC)
-                total = tl.sum(h * C[:, None], 0) + skip * us[j]
-                if i > 0:
-                    total += row(y, times[j], width, d, here, ACC)
-                if i < WAYS - 1 or (KEEP and GATED):
-                    put(y, times[j], width, d, here, total)
-                if i == WAYS - 1:
-                    if GATED:
-                        gate = row(z, times[j], z_stride, d, here, ACC)
-                        total *= SCALE * gate * tl.sigmoid(gate)
-                    put(out, times[j], width, d, here, total)
+                tl.store(kept + first // SPACING * states * width + tile, h, mask=in_tile)
+            for chunk in tl.range(first, tl.minimum(first + SPACING, length), CHUNK):
+                for j in tl.static_range(CHUNK):
+                    step = chunk + j
+                    t, here = _token(step, length, (i > 0) != REVERSE), d < width * (step < length).to(tl.int32)
+                    u, _, dt = _inputs(way, bias, t, d, in_width, step < length, SOFTPLUS, ACC)
+                    B, C = row(way[3], t, way[10], n, in_states, ACC), row(way[4], t, way[11], n, in_states, ACC)
+                    h = tl.exp2(dt[None, :] * rates) * h + (dt * u)[None, :] * B[:, None]
+                    total = tl.sum(h * C[:, None], 0) + skip * u
+                    if i > 0:
+                        total += row(y, t, width, d, in_width, ACC)
+                    if i < WAYS - 1 or (KEEP and GATED):
+                        put(y, t, width, d, here, total)
+                    if i == WAYS - 1:
+                        if GATED:
+                            gate = row(z, t, z_stride, d, in_width, ACC)
+                            total *= SCALE * gate * _sigmoid(gate)
+                        put(out, t, width, d, here, total)
 
 
 @triton.jit
@@ -99,17 +104,19 @@ def backward(
     SPACING: tl.constexpr,
     CHANNELS: tl.constexpr,
     STATES: tl.constexpr,
+    WHOLE: tl.constexpr,
     ACC: tl.constexpr,
 ):
     """Write the gradient of z and, for each way, those of u and delta and the parts of those of A, B, C, D and bias.
 
     Parts are (sample, state, width) of A, (block of channels, sample, length, state) of B and C, (sample, width) of D
-    and bias.
+    and bias. What has no states is computed on (CHUNK, CHANNELS) tiles.
     """
     block, sample = _place(width, CHANNELS)
     d = block * CHANNELS + tl.arange(0, CHANNELS)
-    n = tl.arange(0, STATES)
-    in_width, in_tile = d < width, (n < states)[:, None] & (d < width)[None, :]
+    n, js = tl.arange(0, STATES), tl.arange(0, CHUNK)
+    in_width, in_states = _below(d, width, WHOLE), _below(n, states, WHOLE)
+    in_row, in_tile = in_width[None, :], in_states[:, None] & in_width[None, :]
     tile = n[:, None] * width + d[None, :]
     samples = tl.num_programs(0) // tl.cdiv(width, CHANNELS)
     tokens, part = sample * length * width, (block * samples + sample) * length * states
@@ -127,56 +134,66 @@ def backward(
         )
         grad_h = tl.zeros((STATES, CHANNELS), ACC)
         grad_A = tl.zeros((STATES, CHANNELS), ACC)
-        grad_D = tl.zeros((CHANNELS,), ACC)
-        grad_bias = tl.zeros((CHANNELS,), ACC)
+        grad_D = tl.zeros((CHUNK, CHANNELS), ACC)
+        grad_bias = tl.zeros((CHUNK, CHANNELS), ACC)
         for later in range(chunks):
             chunk = chunks - 1 - later
             nearest = chunk // (SPACING // CHUNK)
             h = tl.load(kept + nearest * states * width + tile, mask=in_tile, other=0.0)
             for earlier in range(nearest * (SPACING // CHUNK), chunk):
-                times, live = _times(earlier, length, (i > 0) != REVERSE, CHUNK)
-                us, _, dts = _tokens(way, bias, times, live, d, width, SOFTPLUS, CHUNK, ACC)
+                steps = earlier * CHUNK + js[:, None]
+                t = _token(steps, length, (i > 0) != REVERSE)
+                u, _, dt = _inputs(way, bias[None, :], t, d[None, :], in_row, steps < length, SOFTPLUS, ACC)
                 for j in tl.static_range(CHUNK):
-                    h = _step(h, rates, dts[j], us[j], row(way[3], times[j], way[10], n, n < states, ACC))
-            times, live = _times(chunk, length, (i > 0) != REVERSE, CHUNK)
-            us, raws, dts = _tokens(way, bias, times, live, d, width, SOFTPLUS, CHUNK, ACC)
-            track = (h,)  # the state before each step
-            for j in tl.static_range(CHUNK - 1):
-                h = _step(h, rates, dts[j], us[j], row(way[3], times[j], way[10], n, n < states * live[j], ACC))
-                track = track + (h,)
+                    token = _token(earlier * CHUNK + j, length, (i > 0) != REVERSE)
+                    B = row(way[3], token, way[10], n, in_states, ACC)
+                    h = tl.exp2(_pick(dt, j) * rates) * h + _pick(dt * u, j) * B[:, None]
+            steps = chunk * CHUNK + js[:, None]
+            t, inside = _token(steps, length, (i > 0) != REVERSE), in_row & (steps < length)
+            u, raw, dt = _inputs(way, bias[None, :], t, d[None, :], in_row, steps < length, SOFTPLUS, ACC)
+            drive = dt * u
+            grad_y = tl.where(steps < length, row(grad_out, t, width, d[None, :], in_row, ACC), 0.0)
+            if GATED:
+                gate = row(z, t, z_stride, d[None, :], in_row, ACC)
+                share = _sigmoid(gate)
+                grad_y *= SCALE
+                if i == 0:
+                    slope = share * (1.0 + gate * (1.0 - share)) * row(y, t, width, d[None, :], in_row, ACC)
+                    put(grad_z, t, width, d[None, :], inside, grad_y * slope)
+                grad_y *= gate * share
+            track, decays, Bs = (h,), (), ()  # the state before each step and after the last
+            for j in tl.static_range(CHUNK):
+                token = _token(chunk * CHUNK + j, length, (i > 0) != REVERSE)
+                B, decay = row(way[3], token, way[10], n, in_states, ACC), tl.exp2(_pick(dt, j) * rates)
+                h = decay * h + _pick(drive, j) * B[:, None]
+                track, decays, Bs = track + (h,), decays + (decay,), Bs + (B,)
+            grad_drive, grad_rate = tl.zeros_like(dt), tl.zeros_like(dt)
+            sums_B, sums_C = tl.zeros((STATES, CHUNK), ACC), tl.zeros((STATES, CHUNK), ACC)
             for j in tl.static_range(CHUNK - 1, -1, -1):
-                here, in_state = d < width * live[j], n < states * live[j]
-                u, dt, t = us[j], dts[j], times[j]
-                grad_y = row(grad_out, t, width, d, here, ACC)
-                if GATED:
-                    gate = row(z, t, z_stride, d, here, ACC)
-                    share = tl.sigmoid(gate)
-                    grad_y *= SCALE
-                    if i == 0:
-                        slope = share * (1.0 + gate * (1.0 - share))
-                        put(grad_z, t, width, d, here, grad_y * slope * row(y, t, width, d, here, ACC))
-                    grad_y *= gate * share
-                B = row(way[3], t, way[10], n, in_state, ACC)
-                C = row(way[4], t, way[11], n, in_state, ACC)
-                decay = tl.exp2(dt[None, :] * rates)
-                after = decay * track[j] + (dt * u)[None, :] * B[:, None]
-                grad_h += C[:, None] * grad_y[None, :]
-                put(grad_B, t, states, n, in_state, tl.sum(grad_h * (dt * u)[None, :], 1))
-                put(grad_C, t, states, n, in_state, tl.sum(after * grad_y[None, :], 1))
-                grad_drive = tl.sum(grad_h * B[:, None], 0)
-                grad_h *= decay
+                token = _token(chunk * CHUNK + j, length, (i > 0) != REVERSE)
+                C, grad = row(way[4], token, way[11], n, in_states, ACC), _pick(grad_y, j)
+                here, now = js[None, :] == j, js[:, None] == j
+                grad_h += C[:, None] * grad
+                sums_B = tl.where(here, tl.sum(grad_h * _pick(drive, j), 1)[:, None], sums_B)
+                sums_C = tl.where(here, tl.sum(track[j + 1] * grad, 1)[:, None], sums_C)
+                grad_drive = tl.where(now, tl.sum(grad_h * Bs[j][:, None], 0)[None, :], grad_drive)
+                grad_h *= decays[j]
                 grad_exponent = grad_h * track[j]
-                grad_A += grad_exponent * dt[None, :]
-                grad_dt = grad_drive * u + tl.sum(grad_exponent * rates, 0) * LN_2
-                if SOFTPLUS:
-                    grad_dt *= tl.sigmoid(raws[j])
-                put(grad_u, t, width, d, here, grad_drive * dt + skip * grad_y)
-                put(grad_delta, t, width, d, here, grad_dt)
-                grad_D += grad_y * u
-                grad_bias += tl.where(here, grad_dt, 0.0)
+                grad_A += grad_exponent * _pick(dt, j)
+                grad_rate = tl.where(now, tl.sum(grad_exponent * rates, 0)[None, :], grad_rate)
+            in_steps = in_states[:, None] & (chunk * CHUNK + js < length)[None, :]
+            put(grad_B, tl.trans(t), states, n[:, None], in_steps, sums_B)
+            put(grad_C, tl.trans(t), states, n[:, None], in_steps, sums_C)
+            grad_dt = grad_drive * u + grad_rate * LN_2
+            if SOFTPLUS:
+                grad_dt *= _sigmoid(raw)
+            put(grad_u, t, width, d[None, :], inside, grad_drive * dt + skip[None, :] * grad_y)
+            put(grad_delta, t, width, d[None, :], inside, grad_dt)
+            grad_D += grad_y * u
+            grad_bias += grad_dt
         tl.store(grads[i][4] + sample * states * width + tile, grad_A, mask=in_tile)
-        put(grads[i][5], sample, width, d, in_width, grad_D)
-        put(grads[i][6], sample, width, d, in_width, grad_bias)
+        put(grads[i][5], sample, width, d, in_width, tl.sum(grad_D, 0))
+        put(grads[i][6], sample, width, d, in_width, tl.sum(grad_bias, 0))
 
 
 @triton.jit
@@ -184,6 +201,15 @@ def _place(width, CHANNELS: tl.constexpr):
     """Return a program's block of channels and its sample: neighbours read the same rows, and share what is cached."""
     blocks = tl.cdiv(width, CHANNELS)
     return tl.program_id(0) % blocks, (tl.program_id(0) // blocks).to(tl.int64)
+
+
+@triton.jit
+def _below(indices, end, WHOLE: tl.constexpr):
+    """Return a mask of the indices before the end; if a program has no others (WHOLE), one that costs nothing."""
+    if WHOLE:
+        return tl.full(indices.shape, 1, tl.int1)
+    else:
+        return indices < end
 
 
 @triton.jit
@@ -203,47 +229,51 @@ def _weights(way, tile, in_tile, d, in_width, ACC: tl.constexpr):
 
 
 @triton.jit
-def _times(chunk, length, REVERSE: tl.constexpr, CHUNK: tl.constexpr):
-    """Return, for each step of a chunk, the place of its token and 1 inside the sequence, 0 past its end."""
-    times, live = (), ()
-    for j in tl.static_range(CHUNK):
-        step = chunk * CHUNK + j
-        t = step
-        if REVERSE:
-            t = length - 1 - step
-        times = times + (t,)
-        live = live + ((step < length).to(tl.int32),)
-    return times, live
+def _token(step, length, REVERSE: tl.constexpr):
+    """Return the place of the token that a step reads; a step past the end reads that of the last."""
+    t = tl.minimum(step, length - 1)
+    if REVERSE:
+        t = length - 1 - t
+    return t
 
 
 @triton.jit
-def _tokens(way, bias, times, live, d, width, SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, ACC: tl.constexpr):
-    """Return u, delta + bias and dt, (channel,), of each step of a chunk; past the end u and dt are 0."""
-    us, raws, dts = (), (), ()
-    for j in tl.static_range(CHUNK):
-        here = d < width * live[j]
-        us = us + (row(way[0], times[j], way[8], d, here, ACC),)
-        raw = row(way[1], times[j], way[9], d, here, ACC) + bias
-        dt = raw
-        if SOFTPLUS:
-            dt = _softplus(raw)
-        raws = raws + (raw,)
-        dts = dts + (tl.where(here, dt, 0.0),)
-    return us, raws, dts
+def _inputs(way, bias, t, d, in_width, live, SOFTPLUS: tl.constexpr, ACC: tl.constexpr):
+    """Return u, delta + bias and dt of some tokens; dt is 0 where no token is left."""
+    u, raw = row(way[0], t, way[8], d, in_width, ACC), row(way[1], t, way[9], d, in_width, ACC) + bias
+    dt = raw
+    if SOFTPLUS:
+        dt = _softplus(raw, ACC)
+    return u, raw, tl.where(live, dt, 0.0)
 
 
 @triton.jit
-def _step(h, rates, dt, u, B):
-    """Return the state after a step, (state, channel)."""
-    return tl.exp2(dt[None, :] * rates) * h + (dt * u)[None, :] * B[:, None]
+def _pick(tile, j: tl.constexpr):
+    """Return row j of a (time, channel) tile, (1, channel).
+
+    A gather makes Triton hold each row on other lanes of a warp, so that no lane computes what another has.
+    """
+    return tl.gather(tile, tl.full((1, tile.shape[1]), j, tl.int32), 0)
 
 
 @triton.jit
-def _softplus(x):
-    e = tl.exp(-tl.abs(x))
-    w = 1.0 + e
-    # the last part is what rounding took from w: without it a small result has few right digits
-    return tl.maximum(x, 0.0) + tl.log(w) + (e - (w - 1.0))
+def _softplus(x, ACC: tl.constexpr):
+    e = tl.exp2(tl.abs(x) * -LOG2_E)
+    if tl.float64 == ACC:
+        w = 1.0 + e
+        log = tl.log(w) + (e - (w - 1.0))  # the last part is what rounding took from w
+    else:
+        # log(1 + e) = 2 artanh(s) by a polynomial, fitted for e in [0, 1] to 5e-9 of the result: a third of the
+        # instructions of tl.log, and a small result keeps its digits
+        s = e / (2.0 + e)
+        q = s * s
+        log = s * (2.0 + q * (0.666664131 + q * (0.400216991 + q * (0.279991405 + q * 0.280244611))))
+    return tl.maximum(x, 0.0) + log
+
+
+@triton.jit
+def _sigmoid(x):
+    return 1.0 / (1.0 + tl.exp2(x * -LOG2_E))
 
 
 @triton.jit

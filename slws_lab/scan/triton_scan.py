@@ -22,7 +22,7 @@ from slws_lab.scan.inputs import ScanInputs
 from slws_lab.scan.operator import differentiate
 
 OLDEST = (3, 3)  # the first Triton whose kernels take tuples
-CHUNK = 4  # steps that are written out in a row; backward holds the states of that many in registers
+CHUNK = 4  # steps that are written out in a row; backward holds their states and decays in registers
 SPACING = 8  # steps between two states that forward keeps for backward, a multiple of CHUNK
 FORWARD_TILE, BACKWARD_TILE = 1024, 512  # elements of a (state, channel) tile for one warp
 FEWEST_CHANNELS, MOST_CHANNELS, MOST_WARPS = 16, 128, 8  # of a program
@@ -90,7 +90,9 @@ def _run(ways: list[ScanInputs], z: Tensor | None, scale: float) -> Tensor:
 def _tensors(way: ScanInputs) -> list[Tensor]:
     zeros = way.u.new_zeros(way.u.shape[2]) if way.D is None or way.delta_bias is None else None
     D, bias = (zeros if tensor is None else tensor for tensor in (way.D, way.delta_bias))
-    return [way.u, way.delta, way.A, way.B, way.C, D, bias]  # type: ignore[list-item]
+    # every channel reads all of B and C, so they are converted once, here
+    B, C = way.B.to(sum_dtype(way.u)), way.C.to(sum_dtype(way.u))
+    return [way.u, way.delta, way.A, B, C, D, bias]  # type: ignore[list-item]
 
 
 def _forward(
@@ -155,6 +157,7 @@ class _Call:
             "SPACING": SPACING,
             "CHANNELS": channels,
             "STATES": padded,
+            "WHOLE": width % channels == 0 and states == padded,
             "ACC": acc(tensors[0].dtype),
             "num_warps": min(MOST_WARPS, max(1, padded * channels // tile)),
             "enable_fp_fusion": True,

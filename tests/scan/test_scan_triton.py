@@ -65,6 +65,7 @@ def gradients(y: Tensor, tensors: list[Tensor]) -> list[Tensor]:
         ((2, 1, 5, 3), False, ()),
         ((1, 9, 2, 1), True, ("z",)),
         ((1, 7, 70, 9), True, ()),  # two blocks of channels in forward, three in backward
+        ((1, 5, 16, 4), True, ()),  # no block has more channels or states than there are
         ((1, 17, 3, 2), False, ("D", "delta_bias")),
         ((1, 2, 3, 200), False, ("D", "z", "delta_bias")),
     ],
@@ -124,9 +125,10 @@ def test_half_precision_in_and_out_is_rounded_once_with_float32_inside(dtype: to
 
 
 @needs_kernels
-def test_small_steps_keep_their_digits_in_float32() -> None:
+@pytest.mark.parametrize("delta", [-12.0, -0.3])
+def test_steps_of_any_size_keep_their_digits_in_float32(delta: float) -> None:
     tensors = draw((1, 3, 2, 2), torch.float32)
-    tensors["delta"] = torch.full((1, 3, 2), -12.0, device=DEVICE, requires_grad=True)
+    tensors["delta"] = torch.full((1, 3, 2), delta, device=DEVICE, requires_grad=True)
     doubles = {name: tensor.detach().double().requires_grad_() for name, tensor in tensors.items()}
     for each in (tensors, doubles):
         del each["D"], each["delta_bias"], each["z"]

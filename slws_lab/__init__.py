@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from slws_lab.lab.loading import load_results
+    from slws_lab.lab.loading import load_results, load_table
 
-__all__ = ["load_results"]
+__all__ = ["load_results", "load_table"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load_results":
-        from slws_lab.lab.loading import load_results
+    if name in __all__:
+        from slws_lab.lab import loading
 
-        return load_results
+        return getattr(loading, name)
     raise AttributeError(f"module 'slws_lab' has no attribute '{name}'")

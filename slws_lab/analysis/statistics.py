@@ -6,12 +6,17 @@ Everywhere `values` and `reference` are float arrays of shape (pairs,), paired b
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 # scipy and statsmodels are imported where they are used: they take over a second, which no command but `report` needs.
 Array = npt.NDArray[np.float64]
+
+# The corrections for several tests: the study's word -> its name, and what statsmodels calls it.
+CORRECTIONS = {"holm": "Holm", "bh": "Benjamini-Hochberg"}
+_METHODS = {"holm": "holm", "bh": "fdr_bh"}
 
 MIN_PAIRS = 3
 # Sign-flip is exact up to 2^16 flips (16 pairs), beyond that by this many random ones with a fixed generator.
@@ -114,11 +119,39 @@ def smallest_signflip_p(n: int) -> float:
     return 2.0 / 2.0**n
 
 
-def holm(p_values: list[float]) -> list[float]:
-    """Return p values adjusted by Holm's step-down method, in the order given."""
+def adjust(p_values: list[float], correction: str) -> list[float]:
+    """Return p values adjusted for their number, in the order given.
+
+    Args:
+        p_values: The p values of a family.
+        correction: `holm` bounds the chance of one false finding or more, `bh` the expected share of false ones.
+
+    Raises:
+        ValueError: Another correction.
+    """
+    if correction not in _METHODS:
+        raise ValueError(f"correction {correction!r} is none of {', '.join(_METHODS)}")
+    return list(_adjusted(tuple(p_values), correction))
+
+
+@lru_cache(maxsize=64)  # each call of statsmodels' collects garbage, which takes longer than anything else here
+def _adjusted(p_values: tuple[float, ...], correction: str) -> tuple[float, ...]:
     from statsmodels.stats.multitest import multipletests
 
-    return [float(p) for p in multipletests(p_values, method="holm")[1]] if p_values else []
+    if len(p_values) <= 1:
+        return p_values
+    return tuple(float(p) for p in multipletests(p_values, method=_METHODS[correction])[1])
+
+
+def adjust_known(p_values: list[float | None], correction: str) -> list[float | None]:
+    """Adjust those p values that there are: a hypothesis without a test is not in the family."""
+    adjusted = iter(adjust([p for p in p_values if p is not None], correction))
+    return [None if p is None else next(adjusted) for p in p_values]
+
+
+def holm(p_values: list[float]) -> list[float]:
+    """Return p values adjusted by Holm's step-down method, in the order given."""
+    return adjust(p_values, "holm")
 
 
 def _mean(deltas: Array, axis: int) -> Array:

@@ -320,7 +320,7 @@ def _relative(path: Path) -> Path:
 
 
 def _role(arm: Any) -> str:
-    return " + ".join(dict.fromkeys(role.kind for role in arm.roles))
+    return " + ".join(dict.fromkeys(role.text for role in arm.roles))
 
 
 def _cell(cell: Cell) -> str:

@@ -22,5 +22,18 @@ def load_results(study: str, workspace: Path | None = None) -> pd.DataFrame:
     Raises:
         UserError: Any mistake in the study.
     """
+    return load_table(study, workspace).frame()
+
+
+def load_table(study: str, workspace: Path | None = None) -> ResultTable:
+    """Return a study's results as the functions of `slws_lab.analysis` take them: `contrasts(table)`, `effects(table)`, ...
+
+    Args:
+        study: Path of a study file, or its name under studies/.
+        workspace: Folder of run folders; None takes the default one.
+
+    Raises:
+        UserError: Any mistake in the study.
+    """
     project = Project.open(study, workspace)
-    return ResultTable.of(project.study, project.design, project.workspace).frame()
+    return ResultTable.of(project.study, project.design, project.workspace)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from slws_lab.analysis import ResultTable
+from slws_lab.analysis import CORRECTIONS, ResultTable
 from slws_lab.reports import wording
 from slws_lab.reports.view import Cell, Column, TableView
 from slws_lab.tracking import RunRecord
@@ -42,9 +42,9 @@ def design_facts(table: ResultTable) -> list[Fact]:
     """Return what was planned."""
     study, design = table.study, table.design
     rules = study.comparisons
-    blocks = [f"{i}. {_block(block.model_dump())}" for i, block in enumerate(study.designs, 1)]
+    blocks = [f"{i}. {_block(block.kind, block.content)}" for i, block in enumerate(study.designs, 1)]
     margin = "no margin" if rules.margin is None else f"margin {wording.sized(rules.margin, study.metric)}"
-    judged = f"paired t, {rules.correction.capitalize()} within {rules.family}, alpha {rules.alpha:g}, {margin}"
+    judged = f"paired t, {CORRECTIONS[rules.correction]} within {rules.family}, alpha {rules.alpha:g}, {margin}"
     duplicates = [f"{_settings(d.settings)} is {design.arm(d.arm).label}" for d in design.duplicates]
     facts = [
         Fact("Baseline", (wording.baseline(design).label,)),
@@ -74,7 +74,7 @@ def arms_view(table: ResultTable) -> TableView:
     rows = []
     for arm in table.design.arms:
         runs = tuple(record.run_id for record in table.arm_records(arm.id))
-        roles = "; ".join(f"{role.kind} in block {role.block + 1}" for role in arm.roles)
+        roles = "; ".join(f"{role.text} in block {role.block + 1}" for role in arm.roles)
         rows.append(tuple(Cell(text, runs) for text in (names[arm.id], arm.label, roles, arm.id)))
     return TableView("arms", "Arms", (Column("called"), Column("settings"), Column("role"), Column("id")), tuple(rows))
 
@@ -138,8 +138,7 @@ def _distinct(records: list[RunRecord], read: Callable[[RunRecord], str]) -> tup
     return tuple(f"{text or 'not recorded'} ({wording.plural(count, 'run')})" for text, count in counts.items())
 
 
-def _block(block: dict[str, Any]) -> str:
-    kind, content = next(iter(block.items()))
+def _block(kind: str, content: Any) -> str:
     items = [_settings(item) if isinstance(item, dict) else str(item) for item in content]
     return f"{kind.replace('_', ' ')}: {'; '.join(items)}"
 

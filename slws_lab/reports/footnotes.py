@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slws_lab.analysis import Best, Contrast, Estimate, ResultTable
+from slws_lab.analysis import CORRECTIONS, Best, Contrast, Estimate, ResultTable
 from slws_lab.reports import wording
 from slws_lab.spec import StudySpec
 
@@ -67,7 +67,7 @@ def _family(study: StudySpec, contrasts: tuple[Contrast, ...]) -> str:
     within = "all contrasts" if rules.family == "all" else "each block"
     sizes = " and ".join(map(str, counts.values()))
     return (
-        f"Adjusted p: paired t, Holm's correction within {within} ({sizes} tested); a verdict needs p below "
+        f"Adjusted p: paired t, {CORRECTIONS[rules.correction]} within {within} ({sizes} tested); a verdict needs p below "
         f"{rules.alpha:g}."
     )
 
@@ -77,7 +77,7 @@ def _margin(study: StudySpec) -> str:
     if margin is None:
         return "The study declares no margin, so equivalence is not tested: inconclusive does not mean equal."
     return (
-        f"Equivalent: both one-sided tests against ±{wording.sized(margin, study.metric)} pass, Holm-adjusted; "
+        f"Equivalent: both one-sided tests against ±{wording.sized(margin, study.metric)} pass, adjusted likewise; "
         "inconclusive does not mean equal."
     )
 

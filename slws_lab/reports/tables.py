@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import chain
 
-from slws_lab.analysis import Contrast, Estimate, ResultTable, best, contrasts, estimates
+from slws_lab.analysis import CORRECTIONS, Contrast, Estimate, ResultTable, best, contrasts, estimates
 from slws_lab.reports import wording
 from slws_lab.reports.footnotes import main_notes
 from slws_lab.reports.references import Published
@@ -21,9 +21,10 @@ def main_view(table: ResultTable) -> TableView:
 def contrasts_view(table: ResultTable) -> TableView:
     """Return every contrast with all its numbers, for readers who check."""
     names, places = wording.arm_names(table.design), wording.decimals(table.study.metric)
+    adjusted = f"p, {CORRECTIONS[table.study.comparisons.correction]}"
     columns = (
         Column("arm"), Column("against"), Column("pairs", True), Column("Δ", True), Column("low", True),
-        Column("high", True), Column("d", True), Column("p", True), Column("p, Holm", True),
+        Column("high", True), Column("d", True), Column("p", True), Column(adjusted, True),
         Column("p, sign-flip", True), Column("p, equivalence", True), Column("verdict"),
     )  # fmt: skip
     rows = []
@@ -34,7 +35,7 @@ def contrasts_view(table: ResultTable) -> TableView:
         rows.append(tuple(_cell(text, pair_runs(table, c)) for text in texts))
     return TableView("contrasts", "Every contrast in full", columns, tuple(rows), (
         "d: mean of the paired differences over their standard deviation. p and p, sign-flip are not adjusted; "
-        "p, Holm and p, equivalence are, within the family.",
+        f"{adjusted} and p, equivalence are, within the family.",
     ))  # fmt: skip
 
 
@@ -123,7 +124,7 @@ class _MainTable:
     def contrast_cells(self, arm: Arm, contrast: Contrast | None) -> list[Cell]:
         if contrast is None:
             between = [Cell(wording.NOTHING, faint=True)] * (2 + self.by_block + self.several)
-            return [*between, Cell("baseline", faint=True)]
+            return [*between, Cell(arm.roles[0].text, faint=True)]
         c, runs = contrast, pair_runs(self.table, contrast)
         ends = f" [{wording.signed(c.low, self.places)}, {wording.signed(c.high, self.places)}]"
         return [

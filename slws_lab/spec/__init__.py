@@ -1,10 +1,13 @@
 """The study language: recipes, studies, their expansion and identity. Pure: no torch, no I/O but reading YAML."""
 
+from slws_lab.spec.blocks import BLOCKS, Block
 from slws_lab.spec.design import Arm, Design, Duplicate, Role
 from slws_lab.spec.expand import MAX_RUNS, check_recipe, expand
-from slws_lab.spec.factors import level_text, matches, short_names, where_set
+from slws_lab.spec.factors import matches, short_names
 from slws_lab.spec.identity import IDENTITY_VERSION, canonical, digest, flatten, run_id
+from slws_lab.spec.levels import Factor, level_text
 from slws_lab.spec.load import Study, find_root, find_study, load_recipe, load_study, study_of_recipe
+from slws_lab.spec.places import where_set
 from slws_lab.spec.recipe import (
     AugmentSpec,
     DataSpec,
@@ -19,17 +22,22 @@ from slws_lab.spec.recipe import (
 from slws_lab.spec.schema import json_schema
 from slws_lab.spec.stages import resolve as resolve_stages
 from slws_lab.spec.stages import total_epochs
-from slws_lab.spec.study import Comparisons, Metric, StudySpec
+from slws_lab.spec.study import AdaptiveSeeds, Budget, Comparisons, Metric, StudySpec
 
 __all__ = [
+    "BLOCKS",
     "IDENTITY_VERSION",
     "MAX_RUNS",
+    "AdaptiveSeeds",
     "Arm",
     "AugmentSpec",
+    "Block",
+    "Budget",
     "Comparisons",
     "DataSpec",
     "Design",
     "Duplicate",
+    "Factor",
     "Metric",
     "ModelSpec",
     "Recipe",

@@ -6,8 +6,19 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from slws_lab.spec.identity import run_id
+from slws_lab.spec.levels import Settings
 from slws_lab.spec.recipe import Recipe, RunSpec
-from slws_lab.spec.study import Settings
+
+KINDS = {
+    "baseline": "baseline",
+    "variant": "variant",
+    "pair": "pair",
+    "all_on": "all on",
+    "removed": "without {note}",
+    "step": "step",
+    "control": "control",  # has the mean shuffle rate of another arm of its block
+    "controlled": "against its control",
+}
 
 
 @dataclass(frozen=True)
@@ -16,13 +27,24 @@ class Role:
 
     Attributes:
         block: Number of the block, from 0.
-        kind: `baseline`, or `variant` of it.
-        reference: Id of the arm it is compared to; None for the reference itself.
+        kind: One of `KINDS`.
+        reference: Id of the arm it is compared to; None for the block's own reference.
+        step: Number of the step of build_up, 0 with all off; None elsewhere.
+        note: The factors that it is about (`f`, or `f x g`); empty where it is about none.
     """
 
     block: int
     kind: str
     reference: str | None
+    step: int | None = None
+    note: str = ""
+
+    @property
+    def text(self) -> str:
+        """The role in words, without its block."""
+        if self.kind == "step":
+            return f"step {self.step}: {'adds ' + self.note if self.step else 'all off'}"
+        return KINDS[self.kind].format(note=self.note)
 
 
 @dataclass(frozen=True)
@@ -32,7 +54,8 @@ class Arm:
     Attributes:
         id: Digest of the resolved recipe, 12 hex.
         label: The settings in short words, unique within the study.
-        settings: Dotted field to level; a factor that is off is absent.
+        settings: Factor or dotted field to level (of a factor over sub-trees, the level's name); a factor that is off is
+            absent.
         recipe: The resolved recipe.
         roles: Its role in each block that gave it.
     """
@@ -45,6 +68,7 @@ class Arm:
 
     @property
     def is_baseline(self) -> bool:
+        """Whether it is a block's reference, compared with nothing there."""
         return any(role.reference is None for role in self.roles)
 
     def run(self, seed: int) -> RunSpec:
@@ -61,12 +85,21 @@ class Duplicate:
 
 @dataclass(frozen=True)
 class Design:
-    """All arms of a study, in the order of its blocks."""
+    """All arms of a study, in the order of its blocks; the first is the first block's reference.
+
+    Attributes:
+        arms: The arms.
+        seeds: All seeds that an arm may be run with.
+        duplicates: Settings that are another arm's training.
+        excluded: How many combinations `exclude` left out.
+        first_seeds: The seeds that every arm is run with, where further ones are spent as needed; None for all.
+    """
 
     arms: tuple[Arm, ...]
     seeds: tuple[int, ...]
     duplicates: tuple[Duplicate, ...] = ()
     excluded: int = 0
+    first_seeds: tuple[int, ...] | None = None
 
     @cached_property
     def runs(self) -> tuple[RunSpec, ...]:

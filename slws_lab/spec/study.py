@@ -6,86 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from slws_lab.spec.recipe import Name, Resources, Scalar, Spec
+from slws_lab.spec.blocks import AnyBlock
+from slws_lab.spec.levels import Factor, Level, Settings
+from slws_lab.spec.recipe import Name, Resources, Spec
 
-Level = Scalar | list[Scalar]
-Settings = dict[str, Level]
-SettingsList = list[Settings]
-
-
-class Factor(Spec):
-    """One thing varied: its levels, and the settings under which it exists at all."""
-
-    levels: list[Level] = Field(min_length=1, description="Values of the factor; the first is the baseline's.")
-    when: dict[str, list[Level]] = Field(
-        default_factory=dict, description="Levels of other factors under which this one exists; else it is absent."
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _plain_list(cls, value: Any) -> Any:
-        """`[a, b]` is short for `{levels: [a, b]}`."""
-        if not isinstance(value, list | dict | Factor):
-            raise ValueError("a factor is a list of levels, or {levels: [...], when: {...}}")
-        return {"levels": value} if isinstance(value, list) else value
-
-    @field_validator("when", mode="before")
-    @classmethod
-    def _single_value(cls, value: Any) -> Any:
-        """`when: {a: x}` is short for `when: {a: [x]}`."""
-        if not isinstance(value, dict):
-            return value
-        return {key: item if isinstance(item, list) else [item] for key, item in value.items()}
-
-    @field_validator("levels")
-    @classmethod
-    def _distinct(cls, levels: list[Level]) -> list[Level]:
-        for i, level in enumerate(levels):
-            if level in levels[:i]:
-                raise ValueError(f"level {level!r} is given twice")
-        return levels
-
-
-class Block(Spec):
-    """One block of a design. A subclass's first field is its tag; `expand` knows how each grows its arms."""
-
-
-class GridBlock(Block):
-    """All combinations of the factors' levels; the others stay at the baseline."""
-
-    grid: list[str] = Field(min_length=1)
-
-
-class OneAtATimeBlock(Block):
-    """The baseline, and each factor's other levels one at a time."""
-
-    one_at_a_time: list[str] = Field(min_length=1)
-
-
-class ListBlock(Block):
-    """Arms written out: what each changes of the baseline."""
-
-    list: SettingsList = Field(min_length=1)
-
-
-BLOCKS: dict[str, type[Block]] = {"grid": GridBlock, "one_at_a_time": OneAtATimeBlock, "list": ListBlock}
-
-
-def _block_tag(value: Any) -> str | None:
-    keys = list(value) if isinstance(value, dict) else [name for name, cls in BLOCKS.items() if type(value) is cls]
-    return next((key for key in keys if key in BLOCKS), None)
-
-
-AnyBlock = Annotated[
-    Annotated[GridBlock, Tag("grid")]
-    | Annotated[OneAtATimeBlock, Tag("one_at_a_time")]
-    | Annotated[ListBlock, Tag("list")],
-    Discriminator(
-        _block_tag,
-        custom_error_type="design",
-        custom_error_message="a block of `designs` is one of: " + ", ".join(f"`{name}: [...]`" for name in BLOCKS),
-    ),
-]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Metric(Spec):
@@ -115,7 +40,10 @@ class Comparisons(Spec):
     """How contrasts are judged."""
 
     family: Literal["all", "block"] = Field("all", description="Contrasts corrected together: all, or each block's.")
-    correction: Literal["holm"] = "holm"
+    correction: Literal["holm", "bh"] = Field(
+        "holm",
+        description="Holm bounds the chance of any false verdict, bh (Benjamini-Hochberg) the share of false ones.",
+    )
     alpha: float = Field(0.05, gt=0, lt=0.5)
     margin: float | None = Field(
         None,
@@ -130,6 +58,28 @@ class Report(Spec):
     references: list[str] = Field(default_factory=list, description="Keys of published results to show; never tested.")
 
 
+class AdaptiveSeeds(Spec):
+    """Seeds spent as needed: the first few for every arm, further ones only where a contrast is undecided."""
+
+    min: int = Field(ge=3, le=1_000_000, description="Seeds that every arm gets; a verdict needs 3.")
+    max: int = Field(ge=3, le=1_000_000, description="Most seeds of an arm.")
+    until: Literal["decided"] = Field("decided", description="When an arm needs no further seed.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> AdaptiveSeeds:
+        if self.min >= self.max:
+            raise ValueError(f"min ({self.min}) must be below max ({self.max})")
+        return self
+
+
+class Budget(Spec):
+    """What a study may cost."""
+
+    device_hours: float = Field(
+        gt=0, description="Hours of devices at work, over all runs; a run on 2 GPUs counts twice."
+    )
+
+
 class StudySpec(Spec):
     """One question (`studies/*.yaml`)."""
 
@@ -141,9 +91,13 @@ class StudySpec(Spec):
     baseline: Settings = Field(default_factory=dict, description="The baseline's levels, where not the first ones.")
     designs: list[AnyBlock] = Field(min_length=1)
     exclude: list[dict[str, Level]] = Field(default_factory=list, description="Combinations left out.")
-    seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(
-        min_length=1, description="A number n (for 0 to n-1), or a list of seeds; the same for every arm."
+    seeds: Annotated[
+        Annotated[list[Seed], Field(min_length=1), Tag("list")] | Annotated[AdaptiveSeeds, Tag("adaptive")],
+        Discriminator(lambda given: "adaptive" if isinstance(given, dict | AdaptiveSeeds) else "list"),
+    ] = Field(
+        description="A number n (for 0 to n-1), a list of seeds, or {min, max, until: decided}; the same for every arm."
     )
+    budget: Budget | None = Field(None, description="Where to stop, whatever is left to run; null: nowhere.")
     metric: Metric = Metric()
     comparisons: Comparisons = Comparisons()
     resources: Resources = Resources()
@@ -158,13 +112,28 @@ class StudySpec(Spec):
             if not 1 <= value <= 1_000_000:
                 raise ValueError(f"a number of seeds lies between 1 and 1000000, not {value}")
             return list(range(value))
-        if not isinstance(value, list):
-            raise ValueError("seeds are a number of them, or a list")
+        if not isinstance(value, list | dict | AdaptiveSeeds):
+            raise ValueError("seeds are a number of them, a list, or {min: 3, max: 10, until: decided}")
         return value
 
     @field_validator("seeds")
     @classmethod
-    def _distinct_seeds(cls, seeds: list[int]) -> list[int]:
-        if len(set(seeds)) != len(seeds):
+    def _distinct_seeds(cls, seeds: list[int] | AdaptiveSeeds) -> list[int] | AdaptiveSeeds:
+        if isinstance(seeds, list) and len(set(seeds)) != len(seeds):
             raise ValueError("a seed is given twice")
         return seeds
+
+    @property
+    def adaptive(self) -> AdaptiveSeeds | None:
+        """The rule by which further seeds are spent; None where all seeds are run for every arm."""
+        return self.seeds if isinstance(self.seeds, AdaptiveSeeds) else None
+
+    @property
+    def first_seeds(self) -> tuple[int, ...]:
+        """The seeds that every arm is run with."""
+        return tuple(range(self.seeds.min) if isinstance(self.seeds, AdaptiveSeeds) else self.seeds)
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """The seeds that an arm may be run with."""
+        return tuple(range(self.seeds.max) if isinstance(self.seeds, AdaptiveSeeds) else self.seeds)

@@ -99,7 +99,7 @@ def _columns(study: Study) -> list[str]:
         [metric, "val/loss", "train/loss", *(f"whole_run/{name}" for name in ("params", "seconds"))]
     )
     return [
-        *(f"params.`{name}`" for name in study.spec.factors),
+        *(f"params.`{field}`" for name, factor in study.spec.factors.items() for field in factor.fields(name)),
         *(f"tags.`slws.{name}`" for name in ("seed", "role", "status")),
         *(f"metrics.`{name}`" for name in dict.fromkeys(metrics)),
     ]

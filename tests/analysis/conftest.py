@@ -1,10 +1,11 @@
-"""Planted results: a study over one factor, its records made from given values. No files are read but the study."""
+"""Planted results: studies whose records are made from given values. No files are read but the study."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,29 +26,37 @@ def _record(run_id: str, planted: Planted, key: str) -> RunRecord:
 
 
 @pytest.fixture
-def plant(tmp_path: Path) -> Callable[..., ResultTable]:
+def plant_by(tmp_path: Path) -> Callable[..., ResultTable]:
+    """Return a function that plants `value(settings, seed)` in every run of a study given by its last lines."""
+
+    def make(body: str, value: Callable[[dict[str, Any], int], Planted]) -> ResultTable:
+        (tmp_path / "pyproject.toml").touch()
+        (tmp_path / "recipe.yaml").write_text(RECIPE.read_text())
+        path = tmp_path / "study.yaml"
+        path.write_text(f"name: planted\nquestion: Which?\nrecipe: recipe.yaml\n{body}\n")
+        study = load_study(path)
+        design = expand(study)
+        records = {
+            run_id: _record(run_id, value(design.arm(arm_id).settings, seed), study.spec.metric.key)
+            for (arm_id, seed), run_id in design.run_ids.items()
+        }
+        return ResultTable(study.spec, design, records)
+
+    return make
+
+
+@pytest.fixture
+def plant(plant_by: Callable[..., ResultTable]) -> Callable[..., ResultTable]:
     """Return a function that plants one list of values an arm, the baseline first.
 
     A number is a finished run's last value, a word a status, None a run that never began. `more` is put into the study.
     """
 
-    def make(*arms: list[Planted], designs: str = "[{one_at_a_time: [train.lr]}]", more: str = "") -> ResultTable:
-        (tmp_path / "pyproject.toml").touch()
-        (tmp_path / "recipe.yaml").write_text(RECIPE.read_text())
+    def make(
+        *arms: list[Planted], designs: str = "[{one_at_a_time: [train.lr]}]", seeds: str = "", more: str = ""
+    ) -> ResultTable:
         levels = [round(0.001 * (i + 1), 3) for i in range(len(arms))]
-        path = tmp_path / "study.yaml"
-        path.write_text(
-            f"name: planted\nquestion: Which?\nrecipe: recipe.yaml\nfactors: {{train.lr: {levels}}}\n"
-            f"designs: {designs}\nseeds: {len(arms[0])}\n{more}\n"
-        )
-        study = load_study(path)
-        design = expand(study)
-        key = study.spec.metric.key
-        records = {
-            design.run_ids[arm.id, seed]: _record(design.run_ids[arm.id, seed], value, key)
-            for arm, values in zip(design.arms, arms, strict=True)
-            for seed, value in zip(design.seeds, values, strict=True)
-        }
-        return ResultTable(study.spec, design, records)
+        body = f"factors: {{train.lr: {levels}}}\ndesigns: {designs}\nseeds: {seeds or len(arms[0])}\n{more}"
+        return plant_by(body, lambda settings, seed: arms[levels.index(settings["train.lr"])][seed])
 
     return make

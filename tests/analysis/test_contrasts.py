@@ -109,6 +109,15 @@ def test_holm_over_the_family_as_statsmodels_has_it(plant) -> None:
     assert any(c.p < 0.05 <= c.p_adjusted for c in found)  # the correction matters here
 
 
+def test_benjamini_hochberg_by_choice(plant) -> None:
+    arms = [shifted(0.028), shifted(0.06, 2), shifted(0.1, 3), shifted(0.3, 9)]
+    found = contrasts(plant(BASE, *arms, more="comparisons: {margin: 0.1, correction: bh}"))
+    assert [c.p_adjusted for c in found] == pytest.approx(list(multipletests([c.p for c in found], method="fdr_bh")[1]))
+    strict = contrasts(plant(BASE, *arms, more="comparisons: {margin: 0.1}"))
+    assert sum(c.verdict == "helps" for c in found) > sum(c.verdict == "helps" for c in strict)
+    assert {c.correction for c in found} == {"bh"} and {c.family for c in found} == {4}
+
+
 TWICE = "[{one_at_a_time: [train.lr]}, {grid: [train.lr]}]"
 
 

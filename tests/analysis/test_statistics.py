@@ -75,6 +75,21 @@ def test_holm_keeps_the_order_given() -> None:
     assert statistics.holm([]) == []
 
 
+def test_benjamini_hochberg_by_hand_and_as_scipy_has_it() -> None:
+    p = [0.01, 0.04, 0.03, 0.5]
+    assert statistics.adjust(p, "bh") == pytest.approx([0.04, 0.16 / 3, 0.16 / 3, 0.5])
+    assert statistics.adjust(p, "bh") == pytest.approx(list(stats.false_discovery_control(p, method="bh")))
+
+
+def test_a_hypothesis_without_a_test_is_not_counted() -> None:
+    assert statistics.adjust_known([0.01, None, 0.03], "holm") == [0.02, None, 0.03]
+
+
+def test_an_unknown_correction_is_an_error() -> None:
+    with pytest.raises(ValueError, match="bonferroni"):
+        statistics.adjust([0.1], "bonferroni")
+
+
 @pytest.mark.parametrize("n", [0, 1, 2])
 def test_too_few_pairs_give_a_difference_at_most(n: int) -> None:
     found = statistics.paired(np.arange(n) + 1.0, np.zeros(n), 0.05)

@@ -16,6 +16,8 @@ BROKEN_STUDIES: dict[str, tuple[str, str, list[str]]] = {
     "number as text": ("margin: 1.0", 'margin: "1.0"', ["'1.0'", "valid number", "(comparisons.margin)"]),
     "true as number": ("margin: 1.0", "margin: true", ["True", "(comparisons.margin)"]),
     "no seeds": ("seeds: 3", "seeds: 0", ["between 1 and 1000000", "(seeds)"]),
+    "seeds as needed": ("seeds: 3", "seeds: {min: 3, max: 5}", ["does not heed it yet", "tiny.yaml:8:8", "give a number of seeds"]),
+    "a budget": ("seeds: 3", "seeds: 3\nbudget: {device_hours: 1}", ["does not heed it yet", "(budget)", "leave `budget` out"]),
     "negative seed": ("seeds: 3", "seeds: [0, -1]", ["greater than or equal to 0", "(seeds.1)"]),
     "seed twice": ("seeds: 3", "seeds: [1, 1]", ["a seed is given twice"]),
     "unknown level": ("[none, linear]", "[none, lineal]", ["'lineal' is not allowed", "5:28", "did you mean 'linear'?"]),

@@ -89,7 +89,7 @@ def test_notes_say_what_the_numbers_are(project) -> None:
     said = notes(main_view(project(body=f"{GRID}\n{margin}").table))
     parts = (
         "moving average (EMA), at the last epoch", "validation split", "paired t interval of this contrast alone",
-        "Holm's correction within all contrasts (4 tested)", "±0.3 points", "sign-flip cannot reach 0.05 with 4",
+        "Holm within all contrasts (4 tested)", "±0.3 points", "sign-flip cannot reach 0.05 with 4",
     )  # fmt: skip
     for part in parts:
         assert part in said

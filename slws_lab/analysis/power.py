@@ -1,0 +1,132 @@
+"""Power: the smallest effect that so many seeds detect, and how many seeds a margin needs. In standard deviations of the paired deltas.
+
+A family of several contrasts is planned by Holm's first step: each at alpha over their number, which the first one found must reach.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+
+import numpy as np
+
+from slws_lab.analysis.families import families, pairs
+from slws_lab.analysis.results import ResultTable
+from slws_lab.analysis.statistics import MIN_PAIRS, has_spread
+
+POWER = 0.8
+MAX_SEEDS = 1000
+
+
+def smallest_effect(seeds: int, contrasts: int = 1, alpha: float = 0.05, power: float = POWER) -> float | None:
+    """Return the smallest mean difference that the paired t test finds, in standard deviations of the deltas.
+
+    Args:
+        seeds: Number of pairs.
+        contrasts: How many are corrected together.
+        alpha: The family's level.
+        power: The chance of finding it.
+
+    Returns:
+        The effect; None under 3 pairs, where no verdict is given.
+    """
+    from scipy.optimize import brentq
+    from statsmodels.stats.power import TTestPower
+
+    if seeds < MIN_PAIRS:
+        return None
+
+    def lacks(effect: float) -> float:
+        # One-sided at half the level: the chance of a finding of the wrong sign is nil here, and its formula fails.
+        return power - float(TTestPower().power(effect, seeds, alpha / contrasts / 2, alternative="larger"))
+
+    upper = 1.0
+    while lacks(upper) > 0:
+        upper *= 2
+    return float(brentq(lacks, 0.0, upper, xtol=1e-6))
+
+
+def equivalence_power(seeds: int, margin: float, contrasts: int = 1, alpha: float = 0.05) -> float:
+    """Return the chance that both one-sided paired t tests pass where there is no difference.
+
+    Args:
+        seeds: Number of pairs, at least 2.
+        margin: The margin, in standard deviations of the deltas.
+        contrasts: How many are corrected together.
+        alpha: The family's level.
+    """
+    from scipy.stats import chi, norm, t
+
+    df, reach = seeds - 1, np.sqrt(seeds) * margin
+    critical = t.isf(alpha / contrasts, df)
+    # Given the estimated sd (s times the true one) both pass if the mean lies within margin - critical * s / root n of zero.
+    spread = chi(df, scale=1 / np.sqrt(df))
+    return float(spread.expect(lambda s: 2 * norm.cdf(reach - critical * s) - 1, lb=0, ub=reach / critical))
+
+
+def seeds_for_margin(margin: float, contrasts: int = 1, alpha: float = 0.05, power: float = POWER) -> int | None:
+    """Return how many seeds show equivalence within a margin, where there is no difference.
+
+    Args:
+        margin: The margin, in standard deviations of the deltas.
+        contrasts: How many are corrected together.
+        alpha: The family's level.
+        power: The chance of showing it.
+
+    Returns:
+        Number of seeds, at least 3; None if 1000 do not suffice.
+    """
+    numbers = range(MIN_PAIRS, MAX_SEEDS + 1)
+    found = bisect_left(numbers, power, key=lambda seeds: equivalence_power(seeds, margin, contrasts, alpha))
+    return numbers[found] if found < len(numbers) else None
+
+
+@dataclass(frozen=True)
+class Prospects:
+    """What a study can find with its seeds, before any is spent.
+
+    Attributes:
+        seeds: How many each arm has, or has at most.
+        contrasts: How many are corrected together; of the largest block, where each is a family.
+        smallest: The smallest effect found with a chance of 80 % at Holm's first step, in sd of the deltas; None under 3 seeds.
+        spread: The sd of the deltas, in the metric's unit; None as long as no runs tell.
+        margin_seeds: Seeds that the margin needs; None without a margin or a spread, or where 1000 do not suffice.
+    """
+
+    seeds: int
+    contrasts: int
+    smallest: float | None
+    spread: float | None
+    margin_seeds: int | None
+
+    @property
+    def smallest_in_unit(self) -> float | None:
+        """The smallest effect in the metric's unit; None as long as no runs tell the spread."""
+        return None if self.smallest is None or self.spread is None else self.smallest * self.spread
+
+
+def prospects(table: ResultTable) -> Prospects:
+    """Return what a study can find, with the spread of the deltas that its runs have shown so far."""
+    rules, seeds = table.study.comparisons, len(table.design.seeds)
+    contrasts = max((len(family) for family in families(table.design, rules.family)), default=0)
+    spread = delta_spread(table)
+    smallest = smallest_effect(seeds, contrasts, rules.alpha) if contrasts else None
+    needed = None
+    if contrasts and rules.margin is not None and spread is not None:
+        needed = seeds_for_margin(rules.margin / spread, contrasts, rules.alpha)
+    return Prospects(seeds, contrasts, smallest, spread, needed)
+
+
+def delta_spread(table: ResultTable) -> float | None:
+    """Return the standard deviation of a contrast's deltas, pooled over the contrasts with two pairs or more.
+
+    Returns:
+        In the metric's unit; None before any contrast has two pairs that differ.
+    """
+    squares, freedom = 0.0, 0
+    for hypothesis in (h for family in families(table.design, "all") for h in family):
+        _, arm, reference = pairs(table, hypothesis, table.design.seeds)
+        if len(arm) >= 2 and has_spread(arm, reference):
+            squares += float(((arm - reference) - (arm - reference).mean()) @ (arm - reference))
+            freedom += len(arm) - 1
+    return float(np.sqrt(squares / freedom)) if freedom else None

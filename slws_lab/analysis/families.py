@@ -26,12 +26,15 @@ class Hypothesis:
 
 
 def families(design: Design, family: str) -> list[list[Hypothesis]]:
-    """Return the hypotheses that are corrected together: one list for `all`, or one a block."""
+    """Return the hypotheses that are corrected together: one list for `all`, or one a block.
+
+    With `all`, a comparison and its mirror image (A with B, B with A) are one hypothesis, in the direction of the first block.
+    """
+    compared = [(role.block, arm.id, role.reference) for arm in design.arms for role in arm.roles if role.reference]
     blocks: dict[tuple[str, str], set[int]] = {}
-    for arm in design.arms:
-        for role in arm.roles:
-            if role.reference is not None:
-                blocks.setdefault((arm.id, role.reference), set()).add(role.block)
+    for block, *pair in sorted(compared, key=lambda found: found[0]):
+        one, mirror = (pair[0], pair[1]), (pair[1], pair[0])
+        blocks.setdefault(mirror if family == "all" and mirror in blocks else one, set()).add(block)
     if family == "all":
         return [[Hypothesis(*pair, tuple(sorted(found))) for pair, found in blocks.items()]]
     numbers = sorted(set().union(*blocks.values()))

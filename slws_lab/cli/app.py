@@ -24,6 +24,8 @@ app = typer.Typer(
 
 data_app = typer.Typer(cls=Group, no_args_is_help=True, help="Read a data set through, or fetch one.")
 app.add_typer(data_app, name="data", rich_help_panel="Workshop")
+study_app = typer.Typer(cls=Group, no_args_is_help=True, help="Draft a study from a template, or draw its design.")
+app.add_typer(study_app, name="study", rich_help_panel="Studies")
 
 Study = Annotated[str, typer.Argument(metavar="STUDY", help="Path of a study file, or its name under studies/.")]
 Workspace = Annotated[
@@ -94,11 +96,20 @@ def rerun(
 
 
 @app.command(cls=Command, rich_help_panel="Studies")
-def report(study: Study, workspace: Workspace = None, out: Out = None, json: Json = False) -> None:
+def report(
+    study: Study,
+    workspace: Workspace = None,
+    out: Out = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Write nothing and exit 1 if arms differ in what the study does not declare."),
+    ] = False,
+    json: Json = False,
+) -> None:
     """Write the report anew: tables (Markdown, LaTeX, HTML, CSV), figures, report.html."""
     from slws_lab.cli import commands
 
-    commands.report(study, workspace, out, json)
+    commands.report(study, workspace, out, strict, json)
 
 
 @app.command(cls=Command, rich_help_panel="Runs")
@@ -258,3 +269,27 @@ def data_download(
     from slws_lab.cli import commands
 
     commands.data_download(name, folder)
+
+
+@study_app.command("new", cls=Command)
+def study_new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the study; its file is studies/NAME.yaml.")],
+    template: Annotated[
+        str | None, typer.Option(metavar="TEMPLATE", help="What kind of study; left out, all are listed.")
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="Path of the recipe; default that of the digits, where it is there.")
+    ] = None,
+) -> None:
+    """Write a commented study from a template, to be edited. Never writes over a file."""
+    from slws_lab.cli import commands
+
+    commands.study_new(name, template, recipe)
+
+
+@study_app.command("show", cls=Command)
+def study_show(study: Study) -> None:
+    """Draw a study's design as a tree: factors, blocks, and what each arm changes."""
+    from slws_lab.cli import commands
+
+    commands.study_show(study)

@@ -19,10 +19,13 @@ COMPLETE, INCOMPLETE, INTERRUPTED = 0, 1, 130
 
 
 def plan(study: str, only: list[str], workspace: Path | None, json: bool) -> None:
+    from slws_lab.analysis import ResultTable, prospects
     from slws_lab.lab.planning import plan as make_plan
 
     project = Project.open(study, workspace)
-    show.plan(make_plan(project, _pairs(only)), json)
+    state = make_plan(project, _pairs(only))
+    table = ResultTable.of(project.study, project.design, project.workspace)  # all of it: `only` leaves out runs
+    show.plan(state, prospects(table), json)
 
 
 def run(
@@ -92,10 +95,14 @@ def rerun(
     raise typer.Exit(INCOMPLETE if differing or outcome.failed else COMPLETE)
 
 
-def report(study: str, workspace: Path | None, out: Path | None, json: bool) -> None:
+def report(study: str, workspace: Path | None, out: Path | None, strict: bool, json: bool) -> None:
+    from slws_lab.analysis import ResultTable, undeclared
     from slws_lab.lab.reporting import report as write_report
 
     project = Project.open(study, workspace, out)
+    if strict and (found := undeclared(ResultTable.of(project.study, project.design, project.workspace))):
+        show.refused(project, found, json)
+        raise typer.Exit(INCOMPLETE)
     show.report(project, write_report(project), json)
 
 
@@ -213,6 +220,21 @@ def data_download(name: str, folder: Path | None) -> None:
     with waiting(f"downloading {name}"):
         place = download(name, folder)
     show_data.downloaded(name, place)
+
+
+def study_new(name: str, template: str | None, recipe: Path | None) -> None:
+    from slws_lab.cli import show_study
+    from slws_lab.lab.drafting import draft
+
+    show_study.drafted(draft(name, template, recipe))
+
+
+def study_show(study: str) -> None:
+    from slws_lab.cli import show_study
+    from slws_lab.spec import expand, find_study, load_study
+
+    loaded = load_study(find_study(study))
+    show_study.show(loaded, expand(loaded))
 
 
 def _pairs(given: list[str]) -> dict[str, str]:

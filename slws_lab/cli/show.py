@@ -10,11 +10,13 @@ from typing import Any
 
 from rich.markup import escape
 
+from slws_lab.analysis import Prospects, Undeclared
+from slws_lab.analysis.power import MAX_SEEDS, POWER
 from slws_lab.cli.terminal import as_json, err, line, out, table
 from slws_lab.lab.planning import Plan
 from slws_lab.lab.project import Project, here
 from slws_lab.lab.running import Outcome
-from slws_lab.reports import Cell, Report
+from slws_lab.reports import Cell, Report, wording
 from slws_lab.tracking import RunRecord
 
 COLOURS = {"finished": "green", "failed": "red", "diverged": "magenta", "running": "yellow", "pending": "dim"}
@@ -22,11 +24,12 @@ BROKEN_SHOWN = 5  # more would push the rest off the screen
 VERDICTS = {"helps": "green", "hurts": "red", "equivalent": "cyan"}
 
 
-def plan(state: Plan, json: bool) -> None:
-    """Show a study's arms with their roles, and what would run."""
+def plan(state: Plan, ahead: Prospects, json: bool) -> None:
+    """Show a study's arms with their roles, what would run, and what that many seeds can find."""
     project, design = state.project, state.project.design
     if json:
-        as_json(_plan_json(state))
+        found = {**asdict(ahead), "smallest_in_unit": ahead.smallest_in_unit, "power": POWER}
+        as_json({**_plan_json(state), "prospects": found})
         return
     spec = project.study.spec
     out.print(f"[bold]{spec.name}[/bold]  {escape(spec.question)}", soft_wrap=True)
@@ -45,12 +48,45 @@ def plan(state: Plan, json: bool) -> None:
     line(
         f"{len(selected)} arms x {len(design.seeds)} seeds ({seeds}): {len(state.runs)} runs, {len(state.todo)} to run"
     )
+    _prospects(project, ahead)
     if design.excluded:
         line(f"{design.excluded} combinations are left out by `exclude`")
     for duplicate in design.duplicates:
         line(f"{duplicate.settings} gives the same training as '{design.arm(duplicate.arm).label}': run once")
     _stale(state)
     line(f"run it: slws run {project.study.source.path}" if state.todo else "nothing to run")
+
+
+def _prospects(project: Project, ahead: Prospects) -> None:
+    """Say what the seeds can find, and how many the margin needs, as far as it can be known."""
+    spec = project.study.spec
+    rules, chance = spec.comparisons, f"{POWER:.0%} power"
+    if not ahead.contrasts:
+        return
+    contrasts = wording.plural(ahead.contrasts, "contrast") + (
+        " in the largest block" if rules.family == "block" else ""
+    )
+    seeds = wording.plural(ahead.seeds, "seed")
+    if ahead.smallest is None:
+        line(f"{contrasts}; {seeds}: no verdict is given under 3")
+        return
+    unit = (
+        ""
+        if ahead.smallest_in_unit is None
+        else f", now {wording.sized(float(f'{ahead.smallest_in_unit:.3g}'), spec.metric)}"
+    )
+    line(f"{contrasts}; {seeds} find a mean difference of {ahead.smallest:.3g} standard deviations of the paired differences{unit} "
+         f"({chance} at Holm's first step, alpha {rules.alpha:g}/{ahead.contrasts})")  # fmt: skip
+    if rules.margin is None:
+        return
+    margin = f"the margin of {wording.sized(rules.margin, spec.metric)}"
+    if ahead.spread is None:
+        line(f"how many seeds {margin} needs is known once two runs a contrast have finished")
+    elif ahead.margin_seeds is None:
+        line(f"{margin} needs more than {MAX_SEEDS} seeds to show arms equivalent that are ({chance})")
+    else:
+        needs = wording.plural(ahead.margin_seeds, "seed")
+        line(f"{margin} needs {needs} to show arms equivalent that are ({chance})")
 
 
 def status(state: Plan, json: bool) -> None:
@@ -131,6 +167,17 @@ def report(project: Project, written: Any, json: bool) -> None:
         return
     views(written)
     _report_paths(project)
+
+
+def refused(project: Project, found: tuple[Undeclared, ...], json: bool) -> None:
+    """Show in what compared arms differ though the study does not declare it, for which no report was written."""
+    if json:
+        as_json({"report": None, "undeclared": found})
+        return
+    err.print("[red]No report written:[/] arms differ in what the study does not declare", soft_wrap=True)
+    for one in found:
+        err.print(f"    {one}", markup=False, soft_wrap=True)
+    err.print("run them again alike, declare the field as a factor, or leave out --strict", soft_wrap=True)
 
 
 def views(written: Report) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slws_lab.analysis import CORRECTIONS, Best, Contrast, Estimate, ResultTable
+from slws_lab.analysis import CORRECTIONS, Best, Contrast, Estimate, ResultTable, Undeclared, undeclared
 from slws_lab.reports import wording
 from slws_lab.spec import StudySpec
 
@@ -13,8 +13,8 @@ def main_notes(
     """Return the notes of the result table, the most needed first."""
     study = table.study
     tested = any(c.p is not None for c in contrasts)
-    notes = [_what(study), _missing(table), _diverged(estimates), _differs(table)]
-    notes += [_delta(study)] if contrasts else []
+    notes = [_what(study), _missing(table), _diverged(estimates), _differs(table), *_undeclared(table, contrasts)]
+    notes += [_delta(study), *_mirrored(table, contrasts)] if contrasts else []
     notes += [_family(study, contrasts), _margin(study)] if tested else []
     notes += [*_reasons(table, contrasts), *_signflip(contrasts)]
     notes += [_bold(study, best)] if tested else []
@@ -48,6 +48,43 @@ def _differs(table: ResultTable) -> str:
     if not runs:
         return ""
     return f"Another attempt ended with other numbers, and is not the one used here: {', '.join(runs)}."
+
+
+def beside_factors(table: ResultTable, contrast: Contrast) -> list[Undeclared]:
+    """Return in what the runs of a contrast differ that the study does not declare."""
+    pair = {contrast.arm_id, contrast.reference}
+    return [found for found in undeclared(table) if {found.arm_id, found.reference} == pair]
+
+
+def _undeclared(table: ResultTable, contrasts: tuple[Contrast, ...]) -> list[str]:
+    """Name what differs beside the factors, a note for each pair of arms."""
+    names, notes = wording.arm_names(table.design), dict[frozenset[str], str]()
+    for contrast in contrasts:
+        found = beside_factors(table, contrast)
+        if found:
+            said = "; ".join(f"{one.field}: {one.values[0]} against {one.values[1]} ({_seeds(one)})" for one in found)
+            arm, reference = names[found[0].arm_id], names[found[0].reference]
+            notes[frozenset((contrast.arm_id, contrast.reference))] = (
+                f"{arm} against {reference}: the runs also differ in what the study does not declare, which may explain Δ. {said}."
+            )
+    return list(notes.values())
+
+
+def _seeds(found: Undeclared) -> str:
+    return f"{'seed' if len(found.seeds) == 1 else 'seeds'} {', '.join(map(str, found.seeds))}"
+
+
+def _mirrored(table: ResultTable, contrasts: tuple[Contrast, ...]) -> list[str]:
+    """Name the comparisons that have no row, since another row is the same comparison the other way round."""
+    names, shown = wording.arm_names(table.design), {(c.arm_id, c.reference) for c in contrasts}
+    turned = {
+        (arm.id, role.reference): None for arm in table.design.arms for role in arm.roles
+        if role.reference and (arm.id, role.reference) not in shown and (role.reference, arm.id) in shown
+    }  # fmt: skip
+    return [
+        f"{names[arm]} against {names[reference]} is the row of {names[reference]} with the sign turned, tested once."
+        for arm, reference in turned
+    ]
 
 
 def _delta(study: StudySpec) -> str:

@@ -7,10 +7,12 @@ from itertools import chain
 
 from slws_lab.analysis import CORRECTIONS, Contrast, Estimate, ResultTable, best, contrasts, estimates
 from slws_lab.reports import wording
-from slws_lab.reports.footnotes import main_notes
+from slws_lab.reports.footnotes import beside_factors, main_notes
 from slws_lab.reports.references import Published
 from slws_lab.reports.view import Cell, Column, TableView
 from slws_lab.spec import Arm
+
+FIELDS = 3  # undeclared fields named in a cell; the note below the table names all
 
 
 def main_view(table: ResultTable) -> TableView:
@@ -74,6 +76,7 @@ class _MainTable:
         self.headers, self.names = wording.factor_names(table.design), wording.arm_names(table.design)
         self.failed = any(e.failed for e in self.estimates)
         self.diverged = any(e.diverged for e in self.estimates)
+        self.undeclared = any(beside_factors(table, c) for c in self.contrasts)
         self.several = len({c.reference for c in self.contrasts}) > 1
         self.by_block = table.study.comparisons.family == "block" and len({c.blocks for c in self.contrasts}) > 1
 
@@ -99,6 +102,7 @@ class _MainTable:
             Column(delta, True),
             Column("adjusted p", True),
             Column("verdict"),
+            *([Column("undeclared")] if self.undeclared else []),
         )
 
     def rows(self, arm: Arm, estimate: Estimate) -> Iterable[tuple[Cell, ...]]:
@@ -124,7 +128,8 @@ class _MainTable:
     def contrast_cells(self, arm: Arm, contrast: Contrast | None) -> list[Cell]:
         if contrast is None:
             between = [Cell(wording.NOTHING, faint=True)] * (2 + self.by_block + self.several)
-            return [*between, Cell(arm.roles[0].text, faint=True)]
+            beside = [Cell(wording.NOTHING, faint=True)] * self.undeclared
+            return [*between, Cell(arm.roles[0].text, faint=True), *beside]
         c, runs = contrast, pair_runs(self.table, contrast)
         ends = f" [{wording.signed(c.low, self.places)}, {wording.signed(c.high, self.places)}]"
         return [
@@ -133,7 +138,18 @@ class _MainTable:
             _cell(wording.signed(c.delta, self.places) + (ends if c.low is not None else ""), runs),
             _cell(wording.p_value(c.p_adjusted), runs),
             Cell(verdict_text(c), runs, faint=c.verdict in ("inconclusive", "withheld")),
+            *([self.undeclared_cell(c)] if self.undeclared else []),
         ]
+
+    def undeclared_cell(self, contrast: Contrast) -> Cell:
+        """Name what differs beside the factors; its runs are those of the seeds at which it does."""
+        found = beside_factors(self.table, contrast)
+        fields = [one.field for one in found]
+        more = [f"and {len(fields) - FIELDS} more"] if len(fields) > FIELDS else []
+        seeds = sorted({seed for one in found for seed in one.seeds})
+        pair = (contrast.arm_id, contrast.reference) if found else ()
+        runs = tuple(self.table.design.run_ids[arm_id, seed] for arm_id in pair for seed in seeds)
+        return _cell(", ".join([*fields[:FIELDS], *more]) or wording.NOTHING, runs)
 
 
 def _cell(text: str, run_ids: tuple[str, ...], *, bold: bool = False) -> Cell:

@@ -128,6 +128,21 @@ def test_a_pair_in_two_blocks_is_one_hypothesis_of_all(plant) -> None:
     assert [c.p_adjusted for c in twice] == [c.p_adjusted for c in once]
 
 
+@pytest.mark.parametrize("family", ["all", "block"])
+def test_a_comparison_and_its_mirror_image_pay_once_in_family_all(plant, family: str) -> None:
+    table = plant(BASE, shifted(0.02), shifted(0.05, 3), more=f"comparisons: {{family: {family}}}")
+    once, (base, *others) = contrasts(table), table.design.arms
+    turned = replace(base, roles=(*base.roles, Role(1, "variant", others[0].id)))
+    found = contrasts(replace(table, design=replace(table.design, arms=(turned, *others))))
+    if family == "all":
+        assert [(c.arm_id, c.reference) for c in found] == [(arm.id, base.id) for arm in others]
+        assert [c.p_adjusted for c in found] == [c.p_adjusted for c in once]
+        assert found[0].blocks == (0, 1)
+    else:
+        assert next((c.arm_id, c.reference) for c in found) == (base.id, others[0].id)
+        assert len(found) == 3
+
+
 def test_a_pair_in_two_blocks_is_tested_in_each_family_block(plant) -> None:
     by_block = "comparisons: {family: block}"
     designs = "[{grid: [train.lr]}, {list: [{train.lr: 0.002}]}]"

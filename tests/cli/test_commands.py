@@ -7,7 +7,9 @@ import json
 import pytest
 from conftest import REPOSITORY, Folder, Slws
 
-from slws_lab.spec import load_recipe, load_study
+from slws_lab.lab import science
+from slws_lab.spec import expand, load_recipe, load_study
+from slws_lab.tracking import Workspace, journal
 
 COMMANDS = (
     "plan",
@@ -49,6 +51,61 @@ def test_plan_is_machine_readable_and_creates_no_run(
     assert [(run["seed"], run["status"]) for run in told["runs"]] == [(1, "pending"), (1, "pending")]
     assert told["todo"] == 2
     assert not (project.workspace / "runs").exists()
+
+
+def test_plan_says_what_the_seeds_can_find(
+    project: Folder, slws: Slws, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {"params": 1000, "data_fingerprint": "aa"}  # what the science tower would take seconds to say
+    monkeypatch.setattr(science, "check", lambda project: {arm.id: known for arm in project.design.arms})
+    assert slws("plan", "tiny", "--json", cwd=project.path) == 0
+    found = json.loads(capsys.readouterr().out)["prospects"]
+    assert (found["contrasts"], found["seeds"], found["spread"], found["margin_seeds"]) == (1, 3, None, None)
+    assert found["smallest"] == pytest.approx(3.26, abs=0.005) and found["power"] == 0.8
+    assert slws("plan", "tiny", cwd=project.path) == 0
+    said = capsys.readouterr().out
+    assert "1 contrast; 3 seeds find a mean difference of 3.26 standard deviations" in said
+    assert "how many seeds the margin of 1 points needs is known once" in said
+    _plant(project)
+    assert slws("plan", "tiny", cwd=project.path) == 0
+    told = capsys.readouterr().out
+    assert "differences, now 3.26 points (80% power" in told  # the deltas 1, 2, 3 have a standard deviation of 1
+    assert "the margin of 1 points needs 11 seeds" in told
+
+
+def test_a_strict_report_refuses_what_is_not_declared(
+    project: Folder, slws: Slws, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _plant(project, device="NVIDIA A100")
+    assert slws("report", "tiny", "--strict", cwd=project.path) == 1
+    assert "device NVIDIA A100 against cpu (seed 1)" in capsys.readouterr().err
+    assert slws("report", "tiny", "--strict", "--json", cwd=project.path) == 1
+    (found,) = json.loads(capsys.readouterr().out)["undeclared"]
+    assert (found["field"], found["values"], found["seeds"]) == ("device", ["NVIDIA A100", "cpu"], [1])
+    assert not (project.path / "reports").exists()
+
+
+def test_a_strict_report_of_comparable_arms_is_written(project: Folder, slws: Slws) -> None:
+    _plant(project)
+    assert slws("report", "tiny", "--strict", cwd=project.path) == 0
+    assert "| 3 |" in (project.path / "reports/tiny/table.md").read_text()
+
+
+def _plant(project: Folder, device: str = "cpu") -> None:
+    """Plant finished runs: the second arm is better by seed + 1, and ran its seed 1 on the device."""
+    study = load_study(project.study)
+    for (arm_id, seed), run_id in (design := expand(study)).run_ids.items():
+        second = arm_id == design.arms[1].id
+        folder = Workspace(project.workspace).run(run_id)
+        folder.create(design.arm(arm_id).run(seed))
+        attempt = folder.new_attempt()
+        value = 50.0 + 7 * seed + (seed + 1) * second
+        for epoch in (1, 2):
+            journal.append(attempt.journal, epoch, 1e9, {"val/top1": value, "train/loss": 1.0})
+        attempt.finish({"status": "finished", "cause": "", "host": "box", "started": 1e9, "finished": 1e9, "epochs": 2,
+                        "device": device if second and seed == 1 else "cpu", "metrics": {"val/top1": value},
+                        "params": 1000 + second, "data_fingerprint": "aa", "threads": 1,
+                        "provenance": {"commit": None, "dirty": False, "code": "aa", "modules": {}, "packages": {}}})  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ["study", "recipe"])

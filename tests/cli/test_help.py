@@ -13,7 +13,7 @@ from conftest import Slws
 from slws_lab.cli.app import app
 
 THEMES = {
-    "Studies": ["plan", "run", "status", "rerun", "report"],
+    "Studies": ["plan", "run", "status", "rerun", "report", "study"],
     "Runs": ["why", "train", "eval"],
     "MLflow": ["ui", "sync"],
     "Workshop": ["clean", "schema", "models", "doctor", "data"],

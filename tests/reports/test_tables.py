@@ -114,6 +114,52 @@ def test_references_are_named_where_they_differ(project) -> None:
     ]
 
 
+def test_an_undeclared_difference_is_marked_in_its_row_and_named_below(project) -> None:
+    table = project().table
+    base, odd, *_ = table.design.arms
+    run_id = table.design.run_ids[odd.id, 2]
+    record = table.records[run_id]
+    changed = replace(record, result={**record.result, "device": "NVIDIA A100", "params": 9_999_999})
+    view = main_view(replace(table, records={**table.records, run_id: changed}))
+    assert column(view, "undeclared") == ["–", "device", "–", "–", "–"]
+    assert view.rows[1][-1].run_ids == (run_id, table.design.run_ids[base.id, 2])
+    (note,) = [note for note in view.notes if "does not declare" in note]
+    assert note.startswith("schedule=linear, max_rate=0.5 against baseline: ")
+    assert note.endswith("device: NVIDIA A100 against cpu (seed 2).")
+
+
+def test_what_follows_from_the_factors_is_no_undeclared_difference(project) -> None:
+    view = main_view(project().table)
+    assert "undeclared" not in [c.name for c in view.columns]
+    assert "does not declare" not in notes(view)
+
+
+def test_many_undeclared_fields_are_counted_in_the_row_and_all_named_below(project) -> None:
+    table = project().table
+    odd = table.design.run_ids[table.design.arms[1].id, 0]
+    made = {"device": "gpu", "threads": 2, "scan_backend": "triton", "epochs": 2}
+    changed = replace(table.records[odd], result={**table.records[odd].result, **made})
+    view = main_view(replace(table, records={**table.records, odd: changed}))
+    assert column(view, "undeclared")[1].endswith(", and 1 more")
+    for text in (
+        "device: gpu against cpu",
+        "threads: 2 against 1",
+        "scan back-end: triton against",
+        "epochs: 2 against 3",
+    ):
+        assert text in notes(view)
+
+
+def test_a_comparison_without_a_row_is_named_with_its_mirror_image(project) -> None:
+    table = project().table
+    base, first, *others = table.design.arms
+    turned = replace(base, roles=(*base.roles, Role(1, "variant", first.id)))
+    view = main_view(replace(table, design=replace(table.design, arms=(turned, first, *others))))
+    assert len(view.rows) == 5 and "(4 tested)" in notes(view)
+    assert "with the sign turned, tested once." in notes(view)
+    assert "sign turned" not in notes(main_view(table))
+
+
 def test_contrasts_in_full(project) -> None:
     table = project().table
     view, first = contrasts_view(table), contrasts(table)[0]

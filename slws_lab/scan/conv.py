@@ -6,13 +6,11 @@ differentiated once, not twice.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from slws_lab.scan import kernel
+from slws_lab.scan.operator import convolution
 
 TAPS = 4  # how many the kernel is made for
 
@@ -40,7 +38,7 @@ def conv_silu(x: Tensor, taps: Tensor, bias: Tensor, reverse: bool) -> Tensor:
     dtype = torch.promote_types(x.dtype, torch.float32)
     arguments = kernel.stored(x, dtype), taps.to(dtype), bias.to(dtype), reverse
     compiling = torch.compiler.is_compiling()
-    return (_conv_operator(*arguments) if compiling else _Conv.apply(*arguments)).to(x.dtype)
+    return (_conv_operator(*arguments) if compiling else _eager_conv(*arguments)).to(x.dtype)
 
 
 def _forward(x: Tensor, taps: Tensor, bias: Tensor, reverse: bool) -> Tensor:
@@ -71,43 +69,4 @@ def _call(x: Tensor, taps: Tensor, bias: Tensor, reverse: bool) -> kernel.Conv:
     return call
 
 
-class _Conv(torch.autograd.Function):
-    """The convolution for eager code; arguments as in `_forward`."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, taps: Tensor, bias: Tensor, reverse: bool) -> Tensor:
-        ctx.save_for_backward(x, taps, bias)
-        ctx.reverse = reverse
-        return _forward(x, taps, bias, reverse)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
-        x, taps, bias = ctx.saved_tensors
-        return *_backward(grad_y, x, taps, bias, ctx.reverse), None
-
-
-_conv_operator = torch.library.custom_op("slws_lab::conv_silu", _forward, mutates_args=())
-_gradient_operator = torch.library.custom_op("slws_lab::conv_silu_gradient", _backward, mutates_args=())
-
-
-@_conv_operator.register_fake
-def _(x: Tensor, taps: Tensor, bias: Tensor, reverse: bool) -> Tensor:
-    return x.new_empty(x.shape)
-
-
-@_gradient_operator.register_fake
-def _(grad_y: Tensor, x: Tensor, taps: Tensor, bias: Tensor, reverse: bool) -> tuple[Tensor, Tensor, Tensor]:
-    return x.new_empty(x.shape), taps.new_empty(taps.shape), bias.new_empty(bias.shape)
-
-
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, ctx.reverse = inputs
-    ctx.save_for_backward(*tensors)
-
-
-def _gradients(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
-    return *_gradient_operator(grad_y, *ctx.saved_tensors, ctx.reverse), None
-
-
-_conv_operator.register_autograd(_gradients, setup_context=_keep)
+_eager_conv, _conv_operator = convolution("conv_silu", _forward, _backward)

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from slws_lab.scan.operator import convolution
 from slws_lab.scan.triton_scan import MOST_ELEMENTS, acc, power_of_2, sum_dtype, with_rows
 
 TAPS = (2, 3, 4)  # how many the kernels take
@@ -46,7 +46,7 @@ def conv_silu(x: Tensor, taps: Tensor, bias: Tensor, reverse: bool) -> Tensor:
         raise ValueError(f"the convolution takes fewer than {MOST_ELEMENTS} elements a sample, got {x[0].numel()}")
     # an operator of its own cannot be looked into by torch.compile, and costs more a call
     compiling = torch.compiler.is_compiling()
-    return _conv_operator(x, taps, bias, reverse) if compiling else _Conv.apply(x, taps, bias, reverse)
+    return _conv_operator(x, taps, bias, reverse) if compiling else _eager_conv(x, taps, bias, reverse)
 
 
 def _forward(x: Tensor, taps: Tensor, bias: Tensor, reverse: bool) -> Tensor:
@@ -98,40 +98,4 @@ def _options(x: Tensor, taps: Tensor, reverse: bool, channels: int) -> dict[str,
     return known | {"enable_fp_fusion": True}
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, ctx.reverse = inputs
-    ctx.save_for_backward(*tensors)
-
-
-class _Conv(torch.autograd.Function):
-    """The convolution for eager code; arguments as in `_forward`."""
-
-    forward = staticmethod(_forward)
-    setup_context = staticmethod(_keep)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
-        x, taps, bias = ctx.saved_tensors
-        return *_backward(grad_y, x, taps, bias, ctx.reverse), None
-
-
-_conv_operator = torch.library.custom_op("slws_lab::triton_conv", _forward, mutates_args=())
-_gradient_operator = torch.library.custom_op("slws_lab::triton_conv_gradient", _backward, mutates_args=())
-
-
-@_conv_operator.register_fake
-def _(x: Tensor, taps: Tensor, bias: Tensor, reverse: bool) -> Tensor:
-    return x.new_empty(x.shape)
-
-
-@_gradient_operator.register_fake
-def _(grad_y: Tensor, x: Tensor, taps: Tensor, bias: Tensor, reverse: bool) -> tuple[Tensor, Tensor, Tensor]:
-    return x.new_empty(x.shape), taps.new_empty(taps.shape), bias.new_empty(bias.shape)
-
-
-def _gradients(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
-    return *_gradient_operator(grad_y, *ctx.saved_tensors, ctx.reverse), None
-
-
-_conv_operator.register_autograd(_gradients, setup_context=_keep)
+_eager_conv, _conv_operator = convolution("triton_conv", _forward, _backward)

@@ -16,10 +16,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from slws_lab.scan.inputs import ScanInputs
-from slws_lab.scan.operator import differentiate
+from slws_lab.scan.operator import differentiate, eager_scan
 
 OLDEST = (3, 3)  # the first Triton whose kernels take tuples
 CHUNK = 4  # steps that are written out in a row; backward holds their states and decays in registers
@@ -84,7 +83,7 @@ def _run(ways: list[ScanInputs], z: Tensor | None, scale: float) -> Tensor:
     switches = scale, first.delta_softplus, first.reverse, keep
     # an operator of its own cannot be looked into by torch.compile, and costs more a call
     compiling = torch.compiler.is_compiling()
-    return _scan_operator(tensors, z, *switches)[0] if compiling else _Scan.apply(z, *switches, *tensors)
+    return _scan_operator(tensors, z, *switches)[0] if compiling else _eager_scan(z, *switches, *tensors)
 
 
 def _tensors(way: ScanInputs) -> list[Tensor]:
@@ -233,26 +232,7 @@ def acc(dtype: torch.dtype) -> Any:
     return tl.float64 if dtype == torch.float64 else tl.float32
 
 
-class _Scan(torch.autograd.Function):
-    """The scan for eager code; arguments as in `_forward`, the tensors last."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, z: Tensor | None, scale: float, softplus: bool, reverse: bool, keep: bool, *tensors: Tensor
-    ) -> Tensor:
-        out, y, borders = _forward(tensors, z, scale, softplus, reverse, keep)
-        ctx.save_for_backward(y, borders, z, *tensors)
-        ctx.switches = scale, softplus, reverse
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
-        y, borders, z, *tensors = ctx.saved_tensors
-        grads = _backward(grad_out, y, borders, tensors, z, *ctx.switches)
-        return None if z is None else grads[-1], None, None, None, None, *grads[: len(tensors)]
-
-
+_eager_scan = eager_scan(_forward, _backward)
 _scan_operator = torch.library.custom_op("slws_lab::triton_scan", _forward, mutates_args=())
 _gradient_operator = torch.library.custom_op("slws_lab::triton_scan_gradient", _backward, mutates_args=())
 

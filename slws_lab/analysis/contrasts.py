@@ -17,9 +17,6 @@ def contrasts(table: ResultTable) -> tuple[Contrast, ...]:
 
     With family `all` a pair of arms that several blocks compare is one hypothesis; with `block` it is one in each. Where
     seeds are spent as needed, each contrast is as it stood when it was decided, see `standing`.
-
-    Raises:
-        UserError: Seeds are spent as needed, with another correction than Holm's.
     """
     rules = table.study.comparisons
     if table.design.first_seeds is not None:

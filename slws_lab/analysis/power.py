@@ -30,20 +30,13 @@ def smallest_effect(seeds: int, contrasts: int = 1, alpha: float = 0.05, power: 
     Returns:
         The effect; None under 3 pairs, where no verdict is given.
     """
-    from scipy.optimize import brentq
-    from statsmodels.stats.power import TTestPower
+    from scipy.special import nctdtrinc, stdtrit
 
     if seeds < MIN_PAIRS:
         return None
-
-    def lacks(effect: float) -> float:
-        # One-sided at half the level: the chance of a finding of the wrong sign is nil here, and its formula fails.
-        return power - float(TTestPower().power(effect, seeds, alpha / contrasts / 2, alternative="larger"))
-
-    upper = 1.0
-    while lacks(upper) > 0:
-        upper *= 2
-    return float(brentq(lacks, 0.0, upper, xtol=1e-6))
+    # One-sided at half the level: the chance of a finding of the wrong sign is nil at this power.
+    critical = -stdtrit(seeds - 1, alpha / contrasts / 2)
+    return float(nctdtrinc(seeds - 1, 1 - power, critical) / np.sqrt(seeds))
 
 
 def equivalence_power(seeds: int, margin: float, contrasts: int = 1, alpha: float = 0.05) -> float:

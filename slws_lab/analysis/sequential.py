@@ -18,7 +18,6 @@ from slws_lab.analysis.contrast import Contrast, Look, Tested, judge
 from slws_lab.analysis.families import Hypothesis, arm_names, families, pairs
 from slws_lab.analysis.results import ResultTable
 from slws_lab.analysis.statistics import Array, Paired, holm, paired
-from slws_lab.errors import UserError
 
 ENDED = ("finished", "diverged", "failed")
 
@@ -31,13 +30,20 @@ class Standing:
         looked: How many whole seeds the last look had; 0 before the first look.
         contrasts: What each contrast says, family by family.
         undecided: Those that further seeds are for; empty when all are decided, or no seed is left.
-        needed: Ids of the arms that need the next seed: those of the undecided contrasts and their references.
+        allotted: Arm id -> how many seeds, counted from the first, the study wants of it so far: the first look's, and one
+            more than the last look had where a contrast is undecided.
     """
 
     looked: int
     contrasts: tuple[Contrast, ...]
     undecided: tuple[Contrast, ...]
-    needed: tuple[str, ...]
+    allotted: dict[str, int]
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Ids of the arms that need the next seed: those of the undecided contrasts and their references."""
+        arms = dict.fromkeys(arm for c in self.undecided for arm in (c.reference, c.arm_id))
+        return tuple(arms)
 
 
 @dataclass(eq=False)
@@ -66,14 +72,8 @@ def standing(table: ResultTable, first: int) -> Standing:
     Args:
         table: The results; its design holds all seeds that may be spent, in their order.
         first: How many seeds the first look has, at least 3.
-
-    Raises:
-        UserError: The study asks for another correction than Holm's.
     """
     rules, last = table.study.comparisons, len(table.design.seeds)
-    if rules.correction != "holm":
-        raise UserError(f"seeds as needed go with Holm's correction, not with {rules.correction}",
-                        where="comparisons.correction", todo="set `correction: holm`, or give the number of seeds")  # fmt: skip
     nothing = Look(0, first, last, decided=False)
     each = [
         [Course(_untested(table, h, len(family), nothing)) for h in family]
@@ -91,7 +91,27 @@ def standing(table: ResultTable, first: int) -> Standing:
     left = [course for course in every if not course.decided] if looked < last else []
     names = arm_names(table.design)
     said = {id(course): judge(table, course.tested, names) for course in every}
-    return Standing(looked, tuple(said.values()), tuple(said[id(course)] for course in left), _arms(left))
+    undecided_now = tuple(said[id(course)] for course in left)
+    return Standing(looked, tuple(said.values()), undecided_now, _allotted(table, every, looked))
+
+
+def allotment(table: ResultTable) -> dict[str, int]:
+    """Return how many seeds, counted from the first, a study wants of each arm so far, by arm id."""
+    if table.design.first_seeds is None:
+        return dict.fromkeys((arm.id for arm in table.design.arms), len(table.design.seeds))
+    return standing(table, len(table.design.first_seeds)).allotted
+
+
+def _allotted(table: ResultTable, courses: Sequence[Course], looked: int) -> dict[str, int]:
+    assert table.design.first_seeds is not None, "only seeds as needed are allotted"
+    found = dict.fromkeys((arm.id for arm in table.design.arms), len(table.design.first_seeds))
+    for course in courses:
+        look = course.tested.look
+        assert look is not None, "every course is judged at a look"
+        wanted = look.seeds if look.decided else min(max(looked + 1, look.first), look.last)
+        for arm in _arms([course]):
+            found[arm] = max(found[arm], wanted)
+    return found
 
 
 def level_at(seeds: int, alpha: float, first: int, last: int) -> float:

@@ -20,9 +20,13 @@ def check(study: Study) -> list[str]:
     """Check every name and level that a study gives, and return its factors in the order in which `when` settles them.
 
     Raises:
-        UserError: An unknown field, factor or level, or a cycle of `when`.
+        UserError: An unknown field, factor or level, a cycle of `when`, or rules that do not go together.
     """
     spec = study.spec
+    if spec.adaptive is not None and spec.comparisons.correction != "holm":
+        raise UserError(f"seeds as needed go with Holm's correction, not with {spec.comparisons.correction}",
+                        where=study.source.where(("comparisons", "correction")),
+                        todo="set `correction: holm`, or give the number of seeds")  # fmt: skip
     _known_fields(study, spec.set, ("set",))
     for name, factor in spec.factors.items():
         _factor(study, name)

@@ -37,6 +37,7 @@ def test_a_clear_contrast_is_decided_early_and_needs_no_more(plant) -> None:
     base, _, second = (arm.id for arm in table.design.arms)
     assert found.needed == (base, second)
     assert found.undecided == found.contrasts[1:]
+    assert list(found.allotted.values()) == [4, 3, 4]
 
 
 def test_what_is_decided_stays_so_whatever_comes_later(plant) -> None:
@@ -100,6 +101,7 @@ def test_nothing_is_said_before_the_first_look(plant) -> None:
     found = standing(plant(cut(BASE, 3), cut(shifted(3.0), 2), seeds=NEEDED), 3)
     (contrast,) = found.contrasts
     assert found.looked == 0 and found.undecided == (contrast,) and len(found.needed) == 2
+    assert found.allotted == dict.fromkeys(found.needed, 3)
     assert contrast.verdict == "withheld" and "first look is after 3 whole seeds" in contrast.reason
     assert contrast.p is None and contrast.delta == pytest.approx(np.mean(np.array(shifted(3.0)[:2]) - BASE[:2]))
 
@@ -107,6 +109,7 @@ def test_nothing_is_said_before_the_first_look(plant) -> None:
 def test_after_the_last_seed_nothing_is_needed(plant) -> None:
     found = standing(plant(BASE, shifted(0.0, 3), seeds=NEEDED), 3)
     assert found.looked == 7 and found.undecided == () and found.needed == ()
+    assert set(found.allotted.values()) == {7}
     assert found.contrasts[0].verdict == "inconclusive"
 
 
@@ -148,4 +151,4 @@ def test_the_contrasts_of_a_study_with_seeds_as_needed_are_its_standing(plant) -
 
 def test_another_correction_is_refused(plant) -> None:
     with pytest.raises(UserError, match="Holm's correction, not with bh"):
-        standing(plant(BASE, shifted(3.0), seeds=NEEDED, more="comparisons: {correction: bh}"), 3)
+        plant(BASE, shifted(3.0), seeds=NEEDED, more="comparisons: {correction: bh}")

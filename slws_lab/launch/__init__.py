@@ -3,7 +3,8 @@
 from slws_lab.launch.in_process import InProcess
 from slws_lab.launch.launcher import Job, Launcher, LaunchError, Work
 from slws_lab.launch.local import Local
+from slws_lab.launch.slurm import Slurm
 
-LAUNCHERS = ("local", "in_process")
+LAUNCHERS = ("local", "in_process", "slurm")
 
-__all__ = ["LAUNCHERS", "InProcess", "Job", "LaunchError", "Launcher", "Local", "Work"]
+__all__ = ["LAUNCHERS", "InProcess", "Job", "LaunchError", "Launcher", "Local", "Slurm", "Work"]

@@ -9,6 +9,9 @@ from typing import Protocol
 from slws_lab.errors import SlwsError
 from slws_lab.spec import Resources
 
+# A worker's exit codes: the disk refuses what must be kept; its run hangs; all is well, and another process should go on.
+UNWRITABLE, HUNG, FRESH = 74, 75, 76
+
 
 class LaunchError(SlwsError):
     """Jobs cannot be started here, or die before they execute anything; the message says what the job said."""
@@ -24,6 +27,7 @@ class Work:
         resources: What each run may use.
         jobs: Folder for the jobs' own files and logs.
         ranks: Processes that a run of these starts at most.
+        most: Jobs at a time, at most; None for as many as there are slots.
     """
 
     root: Path
@@ -31,6 +35,7 @@ class Work:
     resources: Resources
     jobs: Path
     ranks: int = 1
+    most: int | None = None
 
 
 class Job(Protocol):

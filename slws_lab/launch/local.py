@@ -6,17 +6,22 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import IO, Any
 
 from slws_lab.errors import UserError
 from slws_lab.launch import inventory
-from slws_lab.launch.launcher import Job, LaunchError, Work
+from slws_lab.launch.launcher import FRESH, UNWRITABLE, Job, LaunchError, Work
 from slws_lab.spec import Resources
-from slws_lab.tracking import Attempt, write_json
+from slws_lab.tracking import Attempt, is_held, write_json
+from slws_lab.tracking.claim import owner_of
 from slws_lab.tracking.starts import starts
 
 MAX_IDLE_DEATHS = 3
+REST_S = 0.5
+CALM_S = 60.0
+LOOK_S = 10.0
 LOG_TAIL = 15
 
 
@@ -29,7 +34,7 @@ class Local:
         return len(_devices(resources, ranks))
 
     def start(self, work: Work) -> list[Job]:
-        devices = _devices(work.resources, work.ranks)[: len(work.attempts)]
+        devices = _devices(work.resources, work.ranks)[: work.most][: len(work.attempts)]
         return [LocalJob(work, work.jobs / f"local-{os.getpid()}-{i}", device) for i, device in enumerate(devices)]
 
 
@@ -40,7 +45,10 @@ class LocalJob:
         self._attempts = [Attempt(folder) for folder in work.attempts]
         self._file, self._log = path.with_suffix(".json"), path.with_suffix(".log")
         self._env = _environment(work.resources, device)
-        self._idle_deaths = self._cancelled = 0
+        self._idle_deaths = self._deaths = 0
+        self._cancelled = False
+        self._rest_until: float | None = None
+        self._launched = self._look_at = 0.0
         resources = work.resources.model_dump(mode="json")
         write_json(
             self._file, {"root": str(work.root), "resources": resources, "attempts": [str(a) for a in work.attempts]}
@@ -50,37 +58,68 @@ class LocalJob:
     def poll(self) -> bool:
         """Return whether the worker still works; one that died is replaced, unless it dies before it starts any run.
 
+        The first is replaced at once, those that die soon after it are after a rest that doubles.
+
         Raises:
-            LaunchError: Workers die before they start a run; with the end of their log.
+            LaunchError: Workers die before they start a run, or the disk refuses what they write; with the end of their log.
         """
         code = self._process.poll()
+        if self._cancelled or code == 0:
+            if code is not None:
+                self._clean_up()
+            return code is None
         if code is None:
-            return True
-        if code == 0 or self._cancelled:
-            self._clean_up()
-            return False
-        self._idle_deaths = 0 if self._started_any() else self._idle_deaths + 1
-        if self._idle_deaths >= MAX_IDLE_DEATHS:
-            tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-LOG_TAIL:])
-            raise LaunchError(
-                f"workers die (exit code {code}) before they start a run; the end of {self._log}:\n{tail}"
-            )
-        self._launch()
+            self._kill_if_silent()
+        elif self._rest_until is None:
+            self._rest_until = self._consider(code)
+        elif time.monotonic() >= self._rest_until:
+            self._launch()
         return True
 
     def cancel(self) -> None:
-        self._cancelled = 1
+        self._cancelled = True
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        self._cancelled = 1
+        self._cancelled = True
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
         self._clean_up()
 
+    def _consider(self, code: int) -> float:
+        """Return when the worker that ended with a code is to be replaced."""
+        now = time.monotonic()
+        if code == UNWRITABLE:
+            raise LaunchError(
+                f"a worker cannot write what must be kept; nothing is lost; the end of {self._log}:\n{self._tail()}"
+            )
+        if code == FRESH:
+            return now
+        self._idle_deaths = 0 if self._started_any() else self._idle_deaths + 1
+        if self._idle_deaths >= MAX_IDLE_DEATHS:
+            raise LaunchError(
+                f"workers die (exit code {code}) before they start a run; the end of {self._log}:\n{self._tail()}"
+            )
+        self._deaths = 1 if now - self._launched > CALM_S else self._deaths + 1
+        return now + (min(REST_S * 2 ** (self._deaths - 2), CALM_S) if self._deaths > 1 else 0.0)
+
+    def _kill_if_silent(self) -> None:
+        """Kill the worker if it holds a run and its heartbeat has stopped: it hangs so that it cannot end itself, or was stopped."""
+        if time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + LOOK_S
+        held = [a.claim for a in self._attempts if (owner := owner_of(a.claim)) and owner.pid == self._process.pid]
+        if any(not is_held(claim) for claim in held):
+            self._process.kill()
+
+    def _tail(self) -> str:
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-LOG_TAIL:])
+
     def _launch(self) -> None:
+        self._rest_until, self._launched = None, time.monotonic()
+        self._look_at = self._launched + LOOK_S
         self._file.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as output:
             self._process: subprocess.Popen[bytes] = subprocess.Popen(

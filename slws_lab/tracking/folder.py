@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from slws_lab.spec import RunSpec, canonical, run_id
 from slws_lab.tracking import journal
-from slws_lab.tracking.files import Damaged, read_json, write_json
+from slws_lab.tracking.audit_digests import result_text
+from slws_lab.tracking.files import Damaged, read_json, sweep, temporary_for, write_json, write_text, writing
 
 FINAL = ("finished", "diverged")
 
@@ -59,28 +61,51 @@ class Attempt:
             found: dict[str, Any] | None = read_json(self.path / "result.json")
         except Damaged:
             found = {}
-        return (
-            {"status": "failed", "cause": "result.json is damaged"}
-            if found is not None and "status" not in found
-            else found
-        )
+        if found is None or (isinstance(found, dict) and isinstance(found.get("status"), str)):
+            return found
+        return {"status": "failed", "cause": "result.json is damaged"}
 
     def lacks(self) -> str:
         """Say what is missing of an attempt that has ended with numbers; empty if it is whole."""
         result = self.result() or {}
-        have = len({entry.step for entry in journal.read(self.journal)})
-        if result.get("status") in FINAL and have < result.get("epochs", 0):
-            return f"the journal holds {have} of {result['epochs']} epochs"
-        return ""
+        if result.get("status") not in FINAL:
+            return ""
+        have, epochs = len({entry.step for entry in journal.read(self.journal)}), result.get("epochs", 0)
+        if not isinstance(epochs, int):
+            return "result.json is damaged"
+        return f"the journal holds {have} of {epochs} epochs" if have < epochs else ""
 
-    def start_over(self) -> None:
-        """Forget what was done so far: an attempt is made by one code on one kind of device, or begun again."""
-        self.journal.unlink(missing_ok=True)
-        shutil.rmtree(self.checkpoint, ignore_errors=True)
+    def start_over(self, desk: Path) -> None:
+        """Forget what was done so far: an attempt is made by one code on one kind of device, or begun again.
 
-    def finish(self, result: dict[str, Any]) -> None:
-        """Write the result, the last thing that an attempt writes."""
-        write_json(self.path / "result.json", result)
+        Args:
+            desk: See `Claim.desk`. What goes is moved there, which only the attempt's owner can.
+
+        Raises:
+            NotWritten: The system refused, or the desk is gone.
+        """
+        for path in (self.journal, self.checkpoint):
+            if path.exists():
+                with writing(path):
+                    path.rename(temporary_for(path, desk))
+
+    def sweep(self) -> None:
+        """Remove the temporary files of killed processes, which only the attempt's owner may."""
+        for folder, ours in ((self.path, True), (self.checkpoint, True), (self.path.parent, False)):
+            with writing(folder):
+                sweep(folder, ours=ours)
+
+    def finish(self, result: dict[str, Any], desk: Path | None = None) -> None:
+        """Write the result, the last thing that an attempt writes.
+
+        Args:
+            result: What it ended with.
+            desk: See `Claim.desk`; None where nobody else can hold the attempt.
+
+        Raises:
+            NotWritten: The system refused, or the desk is gone.
+        """
+        write_text(self.path / "result.json", result_text(self.path, result), desk)
 
     @property
     def status(self) -> str | None:
@@ -99,22 +124,37 @@ class RunFolder:
         return self.path.name
 
     def spec(self) -> RunSpec:
-        """Return the run that stands in run.json."""
-        raw = read_json(self.path / "run.json")
-        return RunSpec.model_validate(raw["spec"])
+        """Return the run that stands in run.json.
+
+        Raises:
+            Damaged: There is none in it.
+        """
+        path = self.path / "run.json"
+        try:
+            return RunSpec.model_validate(read_json(path)["spec"])
+        except (KeyError, TypeError, ValidationError) as error:
+            raise Damaged(f"{path} holds no run") from error
 
     def canonical(self) -> dict[str, Any]:
-        """Return what the run's id hashes."""
-        found: dict[str, Any] = json.loads(read_json(self.path / "run.json")["canonical"])
+        """Return what the run's id hashes.
+
+        Raises:
+            Damaged: run.json does not say.
+        """
+        path = self.path / "run.json"
+        try:
+            found: dict[str, Any] = json.loads(read_json(path)["canonical"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise Damaged(f"{path} does not say what its id hashes") from error
         return found
 
     def create(self, run: RunSpec) -> None:
-        """Write run.json, unless it is there and whole."""
+        """Write run.json, unless it is there and holds this run."""
         try:
-            known = read_json(self.path / "run.json")
+            whole = self.spec() == run
         except Damaged:
-            known = None
-        if known is None:
+            whole = False
+        if not whole:
             spec = run.model_dump(mode="json")
             write_json(self.path / "run.json", {"run_id": self.run_id, "spec": spec, "canonical": canonical(run)})
 
@@ -148,7 +188,8 @@ class RunFolder:
         """Return the attempt that tables use: the chosen one, else the first with a final result, else the last."""
         attempts = self.attempts()
         ended = [attempt for attempt in attempts if attempt.status in FINAL and not attempt.lacks()]
-        wanted = (read_json(self.path / "chosen.json") or {}).get("attempt")
+        chosen = read_json(self.path / "chosen.json")
+        wanted = chosen.get("attempt") if isinstance(chosen, dict) else None
         picked = [attempt for attempt in ended if attempt.number == wanted]
         return next(iter(picked or ended or attempts[-1:]), None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from slws_lab.tracking import journal, starts
-from slws_lab.tracking.claim import is_held
+from slws_lab.tracking.claim import is_held, last_beat
 from slws_lab.tracking.folder import Attempt
 
 
@@ -33,5 +33,7 @@ def seconds(attempt: Attempt) -> float:
 
 def _signs(attempt: Attempt) -> list[float]:
     """Return the times at which something shows that the attempt was at work."""
-    files = [attempt.claim, *attempt.checkpoint.glob("*")]
-    return [entry.time for entry in journal.read(attempt.journal)] + [f.stat().st_mtime for f in files if f.exists()]
+    times = [entry.time for entry in journal.read(attempt.journal)]
+    times += [path.stat().st_mtime for path in attempt.checkpoint.glob("*") if path.exists()]
+    beat = last_beat(attempt.claim)
+    return times if beat is None else [*times, beat]

@@ -6,29 +6,35 @@ import json
 import os
 import socket
 import time
+from pathlib import Path
 from typing import Any
 
 from slws_lab.tracking import journal
+from slws_lab.tracking.files import write_text
 from slws_lab.tracking.folder import Attempt
 
 MAX_WITHOUT_PROGRESS = 3
 
 
-def note_start(attempt: Attempt, *, threads: int, made_by: str) -> None:
-    """Add a line for a start, with the number of epochs in the journal by then.
+def note_start(attempt: Attempt, *, threads: int, made_by: str, desk: Path | None = None) -> None:
+    """Add a line for a start, with where the attempt stands by then.
 
     Args:
         attempt: The attempt that begins or goes on.
         threads: Its intra-op threads.
         made_by: What decides its bits beside the run: code, packages, kind of device.
+        desk: See `Claim.desk`; None where nobody else can hold the attempt.
+
+    Raises:
+        NotWritten: The system refused, or the desk is gone.
     """
     where = {"host": socket.gethostname(), "pid": os.getpid(), "threads": threads, "made_by": made_by}
-    _add(attempt, {"time": time.time(), "epochs": _epochs(attempt), **where})
+    _add(attempt, {"time": time.time(), **_stand(attempt), **where}, desk)
 
 
-def note_stop(attempt: Attempt) -> None:
-    """Add a line for a stop that was asked for, so that it does not count as a death."""
-    _add(attempt, {"time": time.time(), "stopped": True})
+def note_stop(attempt: Attempt, desk: Path | None = None) -> None:
+    """Add a line for a stop that was asked for, so that it does not count as a death. See `note_start`."""
+    _add(attempt, {"time": time.time(), "stopped": True}, desk)
 
 
 def starts(attempt: Attempt, pid: int | None = None) -> int:
@@ -49,34 +55,38 @@ def made_by(attempt: Attempt) -> str | None:
 
 
 def keeps_dying(attempt: Attempt) -> bool:
-    """Say whether the attempt's last starts all died before the journal grew: it kills its process, and that is a failure."""
-    deaths, epochs = 0, _epochs(attempt)
-    for line in reversed(_lines(attempt)):
-        if line.get("stopped") or line["epochs"] != epochs:
+    """Say whether the attempt's last starts all died before they got any further: it kills its process, and that is a failure."""
+    deaths, stand = 0, _stand(attempt)
+    for line in reversed(lines(attempt)):
+        if line.get("stopped") or any(line.get(name) != value for name, value in stand.items()):
             break
         deaths += 1
     return deaths >= MAX_WITHOUT_PROGRESS
 
 
 def _starts(attempt: Attempt) -> list[dict[str, Any]]:
-    return [line for line in _lines(attempt) if "pid" in line]
+    return [line for line in lines(attempt) if "pid" in line]
 
 
-def _add(attempt: Attempt, line: dict[str, Any]) -> None:
-    with attempt.starts.open("a") as file:
-        file.write(json.dumps(line) + "\n")
+def _add(attempt: Attempt, line: dict[str, Any], desk: Path | None) -> None:
+    """Write the file anew: there are few lines, and a torn one, or one of a former owner, cannot get in between."""
+    whole = "".join(json.dumps(line) + "\n" for line in lines(attempt))
+    write_text(attempt.starts, whole + json.dumps(line) + "\n", desk)
 
 
-def _epochs(attempt: Attempt) -> int:
-    return sum(1 for _ in journal.read(attempt.journal))
+def _stand(attempt: Attempt) -> dict[str, int]:
+    """Return how many epochs are in the journal, and when the last checkpoint was written: an epoch may take hours."""
+    saved = [path.stat().st_mtime_ns for path in attempt.checkpoint.glob("resume*.pt")]
+    return {"epochs": sum(1 for _ in journal.read(attempt.journal)), "saved": max(saved, default=0)}
 
 
-def _lines(attempt: Attempt) -> list[dict[str, Any]]:
-    """Return the whole lines; one that a crash has torn is left out."""
+def lines(attempt: Attempt) -> list[dict[str, Any]]:
+    """Return a line for each start and each stop that was asked for; one that a crash has torn is left out."""
     found = []
-    for text in attempt.starts.read_text().splitlines() if attempt.starts.exists() else []:
+    for text in attempt.starts.read_text(errors="replace").splitlines() if attempt.starts.exists() else []:
         try:
-            found.append(json.loads(text))
+            line = json.loads(text)
         except ValueError:
             continue
+        found += [line] if isinstance(line, dict) else []
     return found

@@ -23,7 +23,7 @@ from torch.multiprocessing.spawn import ProcessException, start_processes
 
 from slws_lab.errors import UserError
 from slws_lab.spec import RunSpec
-from slws_lab.training.surroundings import Interrupted, Outdated, Surroundings, TrainResult
+from slws_lab.training.surroundings import Interrupted, Outdated, Surroundings, TrainResult, Unsaved
 from slws_lab.training.train import train_rank
 from slws_lab.training.world import World
 
@@ -48,6 +48,7 @@ def train(run: RunSpec, around: Surroundings) -> TrainResult:
         Outdated: The checkpoint was made with other data.
         UserError: Something that the recipe names is not there, or does not fit.
         BrokenImage: An image cannot be read, and the recipe says stop.
+        Unsaved: The final weights cannot be written.
         RankError: One of several ranks failed, for one of these reasons or because it was killed.
     """
     if run.train.ranks == 1:
@@ -76,7 +77,7 @@ class _Ranks:
     def __init__(self, run: RunSpec, around: Surroundings) -> None:
         self._around = around
         self._result: TrainResult | None = None
-        self._interrupted, self._outdated = False, ""
+        self._interrupted, self._outdated, self._unsaved = False, "", ""
         self._failures: dict[int, tuple[float, str]] = {}
         context = mp.get_context("spawn")
         self._stop = context.Event()
@@ -116,6 +117,8 @@ class _Ranks:
             raise Interrupted
         if self._outdated:
             raise Outdated(self._outdated)
+        if self._unsaved:
+            raise Unsaved(self._unsaved)
         if self._result is None:
             raise RankError("all ranks ended without a result")
         return self._result
@@ -158,6 +161,8 @@ class _Ranks:
             self._interrupted = True
         elif kind == "outdated":
             (self._outdated,) = said
+        elif kind == "unsaved":
+            (self._unsaved,) = said
         else:
             when, cause, trace = said
             self._failures[rank] = (when, cause)
@@ -182,6 +187,9 @@ def _rank_main(rank: int, job: _Job, pipes: list[Connection], stop: Any) -> None
             return
         except Outdated as error:  # all ranks find it alike
             pipe.send(("outdated", str(error)))
+            return
+        except Unsaved as error:
+            pipe.send(("unsaved", str(error)))
             return
         if rank == 0:
             pipe.send(("result", *(getattr(result, name) for name in asdict(result))))

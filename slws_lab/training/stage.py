@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from slws_lab import shuffle
 from slws_lab.data import Augment, Batch, Loader, epoch_order, normalize
 from slws_lab.spec import Recipe
-from slws_lab.training import build, checkpoint, graph
+from slws_lab.training import build, graph
 from slws_lab.training.evaluate import evaluate
 from slws_lab.training.numerics import Numerics
 from slws_lab.training.optimizer import LearningRate, Objective, build_optimizer, load_moments
@@ -30,6 +30,7 @@ from slws_lab.training.surroundings import Interrupted, Outdated, Progress, Surr
 
 CHECKPOINT_SHARE = 0.02
 CHECKPOINT_MIN_S = 2.0
+CHECKPOINT_RETRY_S = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,8 @@ class Stage:
         self.rate = LearningRate(self.optimizer, self.spec, self.steps, memory)
         classes = recipe.model.args.get("num_classes", self.dataset.num_classes)
         self.objective = Objective(augment, self.spec.smoothing, int(classes or 0))
-        self.saved_at, self.save_cost = time.monotonic(), 0.0
+        self.saved_at, self.save_wait = time.monotonic(), CHECKPOINT_MIN_S
+        self.counted = time.monotonic()
         self.loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=around.device)
         if state is not None:
             load_moments(self.optimizer, state["optimizer"])
@@ -106,20 +108,21 @@ class Stage:
         """Train what is left of the stage and return the last epoch's metrics; it ends early when it diverges."""
         metrics: dict[str, float] = {}
         for epoch in range(self.progress.step // self.steps, self.spec.epochs):
-            started = time.monotonic()
+            self.counted = time.monotonic()
             metrics = self._train_epoch(epoch)
             if math.isfinite(metrics["train/loss"]):
                 metrics |= self._evaluate()
             self._note_broken()
             if self.progress.broken:
                 metrics["data/broken"] = float(len(self.progress.broken))
-            self.progress.seconds += time.monotonic() - started
+            self._count_time()
             if self.world.writes:
                 self.around.report(self.progress.epochs_before + epoch + 1, metrics)
             if not math.isfinite(metrics.get("val/loss", math.nan)):
                 break
-            if epoch + 1 < self.spec.epochs:  # after the last epoch nothing of this stage is left to resume
-                self._save_sometimes()
+            left = epoch + 1 < self.spec.epochs  # after the last one nothing of this stage is left to resume
+            if left and self._due(0.0):
+                self._save()
         return metrics
 
     def weights(self, which: str) -> dict[str, Tensor]:
@@ -142,11 +145,7 @@ class Stage:
         seen = 0
         with closing(self._batches(epoch, first)) as batches:  # so that no reading process outlives a stop
             for step, parts in zip(range(first, self.steps), batches, strict=True):
-                if self.world.any(self.around.should_stop(), self.around.device):
-                    self.progress.seconds += time.monotonic() - started
-                    self._note_broken()
-                    self._save()
-                    raise Interrupted
+                self._save_if_asked()
                 size = min(self.spec.batch_size, self.epoch_length - step * self.spec.batch_size)
                 self._step(parts, spare=self.world.rank >= size)
                 seen += size
@@ -161,7 +160,7 @@ class Stage:
             **({"train/stage": self.progress.stage + 1.0} if self.progress.stages > 1 else {}),
             **({"train/shuffle_rate": max(self.rates) * scale} if self.rates else {}),
             "train/images_per_s": seen / (time.monotonic() - started),
-            "train/peak_memory_mb": _peak_memory_mb(self.around.device),
+            "train/peak_memory_mb": peak_memory_mb(self.around.device),
         }
 
     def _batches(self, epoch: int, first: int) -> Generator[list[Batch]]:
@@ -305,29 +304,52 @@ class Stage:
         devices = [self.around.device.index] if self.around.device.type == "cuda" else None
         return DistributedDataParallel(self.model, device_ids=devices)
 
-    def _save_sometimes(self) -> None:
-        """Save when it is due: so seldom that saving takes a small share of the time, whatever the model's size."""
-        since = time.monotonic() - self.saved_at
-        if since >= max(CHECKPOINT_MIN_S, self.save_cost / CHECKPOINT_SHARE):
+    def _save_if_asked(self) -> None:
+        """Save between two steps where any rank is to stop, and then end, or where rank 0 finds that it is time."""
+        due = self.world.writes and self._due(self.around.save_every_s)
+        stop, save = self.world.counts((int(self.around.should_stop()), int(due)), self.around.device)
+        if stop or save:
+            self._count_time()
+            self._note_broken()
             self._save()
+            self.counted = time.monotonic()
+        if stop:
+            raise Interrupted
+
+    def _due(self, every_s: float) -> bool:
+        """Say whether to save: so seldom that saving takes a small share of the time, whatever the model's size."""
+        return time.monotonic() - self.saved_at >= max(every_s, self.save_wait)
 
     def _save(self) -> None:
+        """Write a checkpoint; where the disk refuses, the one before stands and the training goes on."""
         if not self.world.writes:
             return
         started = time.monotonic()
         self.progress.loss_sum = float(self.loss_sum)
-        checkpoint.save(self.around.folder, {
-            "model": self.model.state_dict(),
-            "ema": self.ema.module.state_dict() if self.ema else None,
-            "optimizer": self.optimizer.state_dict(),
-            "progress": asdict(self.progress),
-            "data": self.dataset.fingerprint,
-        })  # fmt: skip
+        try:
+            self.around.shelf.save({
+                "model": self.model.state_dict(),
+                "ema": self.ema.module.state_dict() if self.ema else None,
+                "optimizer": self.optimizer.state_dict(),
+                "progress": asdict(self.progress),
+                "epochs": self.progress.epochs_before + self.progress.step // self.steps,
+                "data": self.dataset.fingerprint,
+            })  # fmt: skip
+            self.save_wait = max(CHECKPOINT_MIN_S, (time.monotonic() - started) / CHECKPOINT_SHARE)
+        except OSError as error:
+            if self.around.shelf.lost():
+                raise
+            log.warning("no checkpoint could be written (%s); the training goes on, and tries again later", error)
+            self.save_wait = CHECKPOINT_RETRY_S
         self.saved_at = time.monotonic()
-        self.save_cost = self.saved_at - started
+
+    def _count_time(self) -> None:
+        now = time.monotonic()
+        self.progress.seconds += now - self.counted
+        self.counted = now
 
 
-def _peak_memory_mb(device: torch.device) -> float:
+def peak_memory_mb(device: torch.device) -> float:
     """Return the device's peak in this run on a GPU, the process's largest resident size so far on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20

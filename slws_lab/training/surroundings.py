@@ -1,4 +1,4 @@
-"""What a training gets from the outside and gives back: `Surroundings`, `Progress`, `TrainResult`, `Interrupted`."""
+"""What a training gets from the outside and gives back: `Surroundings`, `Progress`, `TrainResult`, and how it may end otherwise."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from typing import Any, Literal
 
 import torch
 
+from slws_lab.training.checkpoint import Shelf
 from slws_lab.training.world import World
 
 
 class Interrupted(Exception):
     """The training was asked to stop; its checkpoint is written, and the same run goes on from there."""
+
+
+class Unsaved(Exception):
+    """The training has ended, and its weights cannot be written; nothing is wrong with it, and it goes on from its checkpoint."""
 
 
 class Outdated(Exception):
@@ -36,6 +41,10 @@ class Surroundings:
         grad_checkpointing: Whether blocks are computed again in the backward.
         cuda_graph: Whether whole steps are recorded and replayed where they can be, see `graph`.
         world: The processes that share the batches.
+        desk: See `checkpoint.Shelf`.
+        reported: Epochs whose metrics the caller has; a checkpoint after more is of no use. None for any number.
+        save_every_s: Seconds after which a checkpoint is written within an epoch too.
+        tidy: Whether the checkpoint goes when the training has ended; False where the caller keeps it until the result is put away.
     """
 
     folder: Path
@@ -49,6 +58,15 @@ class Surroundings:
     grad_checkpointing: bool = False
     cuda_graph: bool = False
     world: World = field(default_factory=World)
+    desk: Path | None = None
+    reported: int | None = None
+    save_every_s: float = 300.0
+    tidy: bool = True
+
+    @property
+    def shelf(self) -> Shelf:
+        """Return where the checkpoints are."""
+        return Shelf(self.folder, self.desk)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from slws_lab.spec import RunSpec, resolve_stages
-from slws_lab.training import checkpoint
 from slws_lab.training.numerics import set_deterministic
 from slws_lab.training.stage import Stage
-from slws_lab.training.surroundings import Progress, Surroundings, TrainResult
+from slws_lab.training.surroundings import Progress, Surroundings, TrainResult, Unsaved
 
 
 def train_rank(run: RunSpec, around: Surroundings) -> TrainResult:
@@ -19,7 +18,7 @@ def train_rank(run: RunSpec, around: Surroundings) -> TrainResult:
     set_deterministic()
     if around.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(around.device)
-    recipes, state = resolve_stages(run), checkpoint.load(around.folder)
+    recipes, state = resolve_stages(run), around.shelf.load(around.reported)
     weights: dict[str, Tensor] | None = None
     progress = Progress.of(state)
     progress.stages = len(recipes)
@@ -41,7 +40,12 @@ def train_rank(run: RunSpec, around: Surroundings) -> TrainResult:
 def _result(stage: Stage, metrics: dict[str, float]) -> TrainResult:
     progress, around = stage.progress, stage.around
     if around.world.writes:
-        checkpoint.keep_weights(around.folder, stage.model, stage.ema.module if stage.ema else None)
+        try:
+            around.shelf.keep_weights(stage.model, stage.ema.module if stage.ema else None)
+        except OSError as error:
+            raise Unsaved(error.strerror or str(error)) from error
+        if around.tidy:
+            around.shelf.forget()
     epochs = progress.epochs_before + math.ceil(progress.step / stage.steps)
     return TrainResult(
         status="finished" if _finite(metrics) else "diverged",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from full_disk import room_for
 
 from slws_lab.spec import Metric, RunSpec
-from slws_lab.tracking import Attempt, RunFolder, Workspace, journal, record, starts
+from slws_lab.tracking import Attempt, RunFolder, Workspace, journal, record, starts, write_text
+from slws_lab.tracking.files import NotWritten
 
 RUN = RunSpec.model_validate(
     {"kind": "train", "model": {"name": "m"}, "data": {"name": "d"}, "train": {"epochs": 2, "batch_size": 8}, "seed": 0}
@@ -114,3 +117,71 @@ def test_a_torn_line_of_starts_is_left_out(folder: RunFolder) -> None:
     start(attempt)
     assert starts.starts(attempt) == 2
     assert starts.made_by(attempt) == "code/packages/cpu"
+
+
+def test_a_checkpoint_within_an_epoch_is_progress_and_no_death(folder: RunFolder) -> None:
+    attempt = folder.new_attempt()
+    attempt.checkpoint.mkdir()
+    for moment in range(4):
+        start(attempt)
+        (attempt.checkpoint / "resume.pt").touch()
+        os.utime(attempt.checkpoint / "resume.pt", (moment, moment))
+    assert not starts.keeps_dying(attempt)
+    for _ in range(3):
+        start(attempt)
+    assert starts.keeps_dying(attempt)
+
+
+@pytest.mark.parametrize("left", [b'{"time": 1, "ep', b"\xff\n", b"[]\n", b"5\n"])
+def test_a_start_is_noted_after_whatever_a_crash_has_left(folder: RunFolder, left: bytes) -> None:
+    attempt = folder.new_attempt()
+    start(attempt)
+    with attempt.starts.open("ab") as file:
+        file.write(left)
+    start(attempt)
+    starts.note_stop(attempt)
+    assert starts.starts(attempt) == 2
+    assert len(starts.lines(attempt)) == 3
+
+
+def test_only_the_owner_of_an_attempt_can_change_what_it_holds(folder: RunFolder, tmp_path: Path) -> None:
+    attempt, gone, desk = folder.new_attempt(), tmp_path / "gone", tmp_path / "desk"
+    start(attempt)
+    journal.append(attempt.journal, 1, 0.0, {"a": 1.0})
+    attempt.checkpoint.mkdir()
+    late = (
+        lambda: attempt.finish({"status": "finished"}, gone),
+        lambda: starts.note_stop(attempt, gone),
+        lambda: starts.note_start(attempt, threads=1, made_by="x", desk=gone),
+        lambda: attempt.start_over(gone),
+    )
+    for write in late:
+        with pytest.raises(NotWritten):
+            write()
+    assert (attempt.status, len(starts.lines(attempt)), journal.epochs(attempt.journal)) == (None, 1, 1)
+    assert attempt.checkpoint.exists()
+    desk.mkdir()
+    attempt.start_over(desk)
+    assert not attempt.journal.exists()
+    assert not attempt.checkpoint.exists()
+
+
+def test_what_killed_writers_left_is_swept_and_what_others_write_now_is_not(folder: RunFolder) -> None:
+    attempt = folder.new_attempt()
+    attempt.checkpoint.mkdir()
+    ours, theirs = [attempt.path / ".a.tmp", attempt.checkpoint / ".b.tmp"], folder.path / ".chosen.json.1.tmp"
+    old = folder.path / ".run.json.2.tmp"
+    for path in (*ours, theirs, old):
+        path.touch()
+    os.utime(old, (1e9, 1e9))
+    attempt.sweep()
+    assert [path for path in (*ours, theirs, old) if path.exists()] == [theirs]
+
+
+def test_a_file_that_cannot_be_written_is_as_before_and_the_message_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_text(path, "before")
+    with room_for(3), pytest.raises(NotWritten, match=r"file cannot be written: File too large\n  to do: .* again"):
+        write_text(path, "after")
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 
 import pytest
+from full_disk import room_for
 
 from slws_lab.tracking import journal
+from slws_lab.tracking.files import NotWritten
 
 
 @pytest.fixture
@@ -51,3 +54,62 @@ def test_the_first_entry_of_a_step_wins(path: Path) -> None:
 
 def test_an_absent_journal_is_empty(tmp_path: Path) -> None:
     assert list(journal.read(tmp_path / "none")) == []
+
+
+def test_an_entry_that_does_not_fit_leaves_nothing_and_the_next_one_follows_the_last(path: Path) -> None:
+    whole = path.read_bytes()
+    with journal.Writer(path) as writer:
+        for put in (writer.append, partial(journal.append, path)):
+            with (
+                room_for(len(whole) + 10),
+                pytest.raises(NotWritten, match=r"journal\.jsonl cannot be written: File too large"),
+            ):
+                put(3, 102.0, {"a": 0.3})
+            assert path.read_bytes() == whole
+        writer.append(3, 102.0, {"a": 0.3})
+        writer.append(4, 103.0, {"a": 0.4})
+    assert [entry.step for entry in journal.read(path)] == [1, 2, 3, 4]
+
+
+def test_a_journal_that_cannot_be_taken_over_stays_as_it_is(path: Path) -> None:
+    whole = path.read_bytes()
+    with room_for(10), pytest.raises(NotWritten):
+        journal.Writer(path)
+    with pytest.raises(NotWritten):
+        journal.Writer(path, path.parent / "a desk that is gone")
+    assert path.read_bytes() == whole
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_a_former_owner_writes_does_not_arrive(path: Path) -> None:
+    with journal.Writer(path) as former:
+        former.append(3, 102.0, {"a": 0.3})
+        with journal.Writer(path) as owner:
+            former.append(4, 103.0, {"a": 9.0})
+            owner.append(4, 104.0, {"a": 0.4})
+            former.append(5, 105.0, {"a": 9.0})
+    assert [(entry.step, entry.metrics["a"]) for entry in journal.read(path)] == [
+        (1, 0.1),
+        (2, 0.2),
+        (3, 0.3),
+        (4, 0.4),
+    ]
+
+
+def test_a_new_writer_cuts_a_torn_end_and_keeps_the_offsets_of_what_is_whole(path: Path) -> None:
+    ends = [entry.end for entry in journal.read(path)]
+    with path.open("ab") as file:
+        file.write(b'{"step": 3, "ti')
+    with journal.Writer(path) as writer:
+        writer.append(3, 102.0, {"a": 0.3})
+    assert [entry.end for entry in journal.read(path)][:2] == ends
+    assert [entry.step for entry in journal.read(path, ends[-1])] == [3]
+
+
+def test_epochs_are_counted_up_to_the_first_gap(path: Path) -> None:
+    assert journal.epochs(path) == 2
+    journal.append(path, 4, 103.0, {"a": 0.4})
+    assert journal.epochs(path) == 2
+    journal.append(path, 3, 102.0, {"a": 0.3})
+    assert journal.epochs(path) == 4
+    assert journal.epochs(path.parent / "none") == 0

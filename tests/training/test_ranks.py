@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from training_runs import Curve, Train, spec
 
 from slws_lab.data import Loader
 from slws_lab.spec import RunSpec
-from slws_lab.training import Interrupted, RankError, build
+from slws_lab.training import Interrupted, RankError, build, ranks
 from slws_lab.training.evaluate import evaluate
 from slws_lab.training.numerics import Numerics
 from slws_lab.training.world import World
@@ -24,6 +26,18 @@ def shared(ranks: int, **train: object) -> RunSpec:
     return spec(
         **{**PLAIN, "data": {"name": "digits", "augment": {}}}, train={"ranks": ranks, "ema_decay": None, **train}
     )
+
+
+@pytest.fixture
+def warm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ranks be forked from a process that has loaded torch already; the first test starts them anew, as a user's are."""
+    multiprocessing.set_forkserver_preload(["slws_lab.training.ranks"])
+    start = ranks.start_processes
+
+    def start_warm(*arguments: Any, **options: Any) -> object:
+        return start(*arguments, **options | {"start_method": "forkserver"})
+
+    monkeypatch.setattr(ranks, "start_processes", start_warm)
 
 
 def largest_difference(first: Path, second: Path) -> float:
@@ -41,6 +55,7 @@ def test_two_ranks_of_half_a_batch_equal_one_of_the_whole(run_tiny: Train, tmp_p
     assert (two.params, two.data_fingerprint, two.epochs) == (one.params, one.data_fingerprint, one.epochs)
 
 
+@pytest.mark.usefixtures("warm")
 def test_ranks_evaluate_one_network_also_where_each_has_seen_its_own_samples(run_tiny: Train, tmp_path: Path) -> None:
     """Batch norm keeps statistics of what a rank has seen: the recorded loss must be that of the weights that are kept."""
     run = shared(2, epochs=1)
@@ -56,6 +71,7 @@ def test_ranks_evaluate_one_network_also_where_each_has_seen_its_own_samples(run
     assert curve[1]["val/loss"] == pytest.approx(found["loss"], rel=1e-6)
 
 
+@pytest.mark.usefixtures("warm")
 def test_an_interrupted_training_of_two_ranks_ends_like_an_undisturbed_one(run_tiny: Train, tmp_path: Path) -> None:
     run, curve = spec(train={"ranks": 2, "epochs": 2}), Curve()
     _, undisturbed = run_tiny(run, "undisturbed")
@@ -67,6 +83,7 @@ def test_an_interrupted_training_of_two_ranks_ends_like_an_undisturbed_one(run_t
     assert largest_difference(tmp_path / "undisturbed", tmp_path / "stopped") == 0
 
 
+@pytest.mark.usefixtures("warm")
 def test_a_mistake_in_a_rank_is_told_as_the_first_cause(run_tiny: Train) -> None:
     with pytest.raises(RankError, match=r"rank \d: UserError: unknown data set"):
         run_tiny(spec(data={"name": "digitz"}, train={"ranks": 2}))

@@ -126,8 +126,10 @@ def test_blocks_computed_again_in_the_backward_change_no_bit(run_tiny: Train, tm
 
 
 def test_compiled_blocks_give_the_same_up_to_rounding(run_tiny: Train) -> None:
-    _, plain = run_tiny(spec(train={"epochs": 1}), "plain")
-    _, compiled = run_tiny(spec(train={"epochs": 1, "compile": True}), "compiled")
+    """Val is one batch and there are two blocks: each size of batch and each kind of block is compiled anew, for seconds."""
+    small = {"model": {"args": {"embed_dim": 16, "depth": 2}}, "data": {"val_fraction": 0.15}}
+    _, plain = run_tiny(spec(**small, train={"epochs": 1}), "plain")
+    _, compiled = run_tiny(spec(**small, train={"epochs": 1, "compile": True}), "compiled")
     assert compiled[1] == pytest.approx(plain[1], rel=1e-3)
 
 

@@ -33,5 +33,7 @@ def main() -> None:
 
 
 def _say(message: str, code: int) -> int:
-    sys.stderr.write(message + "\n")
+    from slws_lab.cli.terminal import harmless
+
+    sys.stderr.write(harmless(message) + "\n")
     return code

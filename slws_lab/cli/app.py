@@ -45,11 +45,17 @@ Launcher = Annotated[
 
 
 @app.command(cls=Command, rich_help_panel="Studies")
-def plan(study: Study, only: Only = None, workspace: Workspace = None, json: Json = False) -> None:
-    """Show arms, roles, seeds, what is done and what would run. Starts nothing."""
+def plan(
+    study: Study,
+    only: Only = None,
+    probe: Annotated[bool, typer.Option(help="Measure a few steps where no finished run tells the cost.")] = False,
+    workspace: Workspace = None,
+    json: Json = False,
+) -> None:
+    """Show arms, roles, what would run, what it costs and what it can find. Starts nothing."""
     from slws_lab.cli import commands
 
-    commands.plan(study, only or [], workspace, json)
+    commands.plan(study, only or [], probe, workspace, json)
 
 
 @app.command(cls=Command, rich_help_panel="Studies")
@@ -58,6 +64,9 @@ def run(
     launcher: Launcher = "local",
     only: Only = None,
     refresh: Annotated[bool, typer.Option(help="Also rerun what changed code or packages made stale.")] = False,
+    retry: Annotated[
+        str, typer.Option(metavar="KIND", help="Only runs that failed so: memory, disk, lost, damaged or error.")
+    ] = "",
     workspace: Workspace = None,
     out: Out = None,
     json: Json = False,
@@ -65,7 +74,8 @@ def run(
     """Run what is missing, mirror it to MLflow, write the report. The same command goes on after Ctrl-C or a crash."""
     from slws_lab.cli import commands
 
-    commands.run(study, launcher, only or [], refresh, workspace, out, json)
+    options = {"launcher": launcher, "only": only or [], "refresh": refresh, "retry": retry}
+    commands.run(study, options, workspace, out, json)
 
 
 @app.command(cls=Command, rich_help_panel="Studies")
@@ -185,13 +195,16 @@ def evaluate(  # noqa: PLR0913, PLR0917 (a parameter for each option)
 
 @app.command(cls=Command, rich_help_panel="MLflow")
 def ui(
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; another one opens the store to other machines.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 5000,
     workspace: Workspace = None,
 ) -> None:
     """Open the MLflow UI on the workspace's store, for this machine only. Ctrl-C ends it."""
     from slws_lab.cli import commands
 
-    commands.ui(port, workspace)
+    commands.ui(host, port, workspace)
 
 
 @app.command(cls=Command, rich_help_panel="MLflow")
@@ -205,6 +218,21 @@ def sync(
     from slws_lab.cli import commands
 
     commands.sync(study, rebuild, workspace, json)
+
+
+@app.command(cls=Command, rich_help_panel="Workshop")
+def verify(
+    study: Annotated[
+        str | None, typer.Argument(metavar="[STUDY]", help="A study; default the whole workspace.")
+    ] = None,
+    workspace: Workspace = None,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Audit what was recorded: digests, journals, MLflow, reports. Changes nothing; says what is wrong and what mends it."""
+    from slws_lab.cli import commands
+
+    commands.verify(study, workspace, out, json)
 
 
 @app.command(cls=Command, rich_help_panel="Workshop")

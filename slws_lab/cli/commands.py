@@ -11,32 +11,31 @@ import typer
 from slws_lab.cli import show
 from slws_lab.cli.progress import progress
 from slws_lab.cli.show_data import waiting
-from slws_lab.cli.terminal import as_json, line, out
+from slws_lab.cli.terminal import as_json, err, line, out
 from slws_lab.errors import UserError, nearest
 from slws_lab.lab.project import Project, here
 
 COMPLETE, INCOMPLETE, INTERRUPTED = 0, 1, 130
 
 
-def plan(study: str, only: list[str], workspace: Path | None, json: bool) -> None:
-    from slws_lab.analysis import ResultTable, prospects
+def plan(study: str, only: list[str], probe: bool, workspace: Path | None, json: bool) -> None:
+    from slws_lab.cli import show_plan
+    from slws_lab.lab.foreseeing import foresee
     from slws_lab.lab.planning import plan as make_plan
 
-    project = Project.open(study, workspace)
-    state = make_plan(project, _pairs(only))
-    table = ResultTable.of(project.study, project.design, project.workspace)  # all of it: `only` leaves out runs
-    show.plan(state, prospects(table), json)
+    state = make_plan(Project.open(study, workspace), _pairs(only))
+    with waiting("measuring a few steps", quiet=json or not probe):
+        ahead = foresee(state, probe=probe)
+    show_plan.plan(state, ahead, json)
 
 
-def run(
-    study: str, launcher: str, only: list[str], refresh: bool, workspace: Path | None, out: Path | None, json: bool
-) -> None:
+def run(study: str, options: dict[str, Any], workspace: Path | None, out: Path | None, json: bool) -> None:
     from slws_lab.lab.running import Options
     from slws_lab.lab.running import run as run_study
 
     project = Project.open(study, workspace, out)
     with progress(project, quiet=json) as watch:
-        outcome = run_study(project, Options(launcher, _pairs(only), refresh), watch)
+        outcome = run_study(project, Options(**{**options, "only": _pairs(options["only"])}), watch)
     _conclude(project, outcome, json)
 
 
@@ -142,24 +141,31 @@ def evaluate(
     show_evaluation.evaluation(found, write_evaluation(found, folder) if folder else [], json)
 
 
-def ui(port: int, workspace: Path | None) -> None:
+def ui(host: str, port: int, workspace: Path | None) -> None:
     from slws_lab.lab.shipping import pages, studies_with_runs
     from slws_lab.tracking.mirror import default_uri, ui_command
+    from slws_lab.tracking.mirror_ui import is_loopback
+    from slws_lab.tracking.provenance import redacted
 
     root, place = here(workspace)
     if not os.environ.get("MLFLOW_TRACKING_URI") and not (place.path / "mlflow.db").exists():
         raise UserError("there is nothing to show yet", where=str(place.path), todo="run a study first: slws run STUDY")
     links = pages(studies_with_runs(root, workspace))
-    command = ui_command(place, None, port)
-    show.links(f"http://127.0.0.1:{port}/" if command else default_uri(place).rstrip("/") + "/", links)
+    command = ui_command(place, None, port, host)
+    shown = f"[{host}]" if ":" in host else host
+    show.links(f"http://{shown}:{port}/" if command else redacted(default_uri(place)).rstrip("/") + "/", links)
     if command:
+        if not is_loopback(host):
+            err.print(f"[yellow]warning:[/] MLflow asks for no password: whoever reaches port {port} of this machine can read, "
+                      "change and delete runs. Without --host only this machine can.", soft_wrap=True)  # fmt: skip
         line("starting; Ctrl-C ends it")
         out.file.flush()
         os.execv(command[0], command)
 
 
 def sync(study: str | None, rebuild: bool, workspace: Path | None, json: bool) -> None:
-    from slws_lab.lab.shipping import ship, studies_with_runs
+    from slws_lab.lab.shipping import studies_with_runs
+    from slws_lab.lab.shipping import sync as sync_studies
 
     root, _ = here(workspace)
     if rebuild and study:
@@ -168,7 +174,27 @@ def sync(study: str | None, rebuild: bool, workspace: Path | None, json: bool) -
     if not projects:
         raise UserError("no study under studies/ has runs in this workspace", where=str(root / "studies"),
                         todo="name the study: slws sync STUDY")  # fmt: skip
-    show.shipped([(project, ship(project, fresh=rebuild and i == 0)) for i, project in enumerate(projects)], json)
+    show.shipped(sync_studies(projects, rebuild=rebuild), json)
+
+
+def verify(study: str | None, workspace: Path | None, out: Path | None, json: bool) -> None:
+    from slws_lab.cli import show_verify
+    from slws_lab.lab.shipping import studies_with_runs
+    from slws_lab.lab.verifying import run_folders
+    from slws_lab.lab.verifying import verify as audit
+
+    root, _ = here(workspace)
+    given = [Project.open(study, workspace, out)] if study else None
+    place = given[0].workspace if given else here(workspace)[1]
+    folders = list(run_folders(place, given))
+    if not folders:
+        raise UserError(
+            "there is nothing to verify yet", where=str(place.path), todo="run a study first: slws run STUDY"
+        )
+    with waiting(f"verifying {len(folders)} runs", quiet=json):
+        verdict = audit(given or studies_with_runs(root, workspace, out), folders)
+    show_verify.verdict(verdict, json)
+    raise typer.Exit(COMPLETE if verdict.sound else INCOMPLETE)
 
 
 def clean(weights: bool, superseded: bool, yes: bool, workspace: Path | None, json: bool) -> None:
@@ -238,6 +264,7 @@ def study_show(study: str) -> None:
 
 
 def _pairs(given: list[str]) -> dict[str, str]:
+    """Read `--only NAME=LEVEL ...`."""
     pairs = {}
     for text in given:
         name, equals, value = text.partition("=")

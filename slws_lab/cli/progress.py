@@ -10,9 +10,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from slws_lab.cli.terminal import err
+from slws_lab.lab.executing import Progress as RunProgress
+from slws_lab.lab.executing import Watch
 from slws_lab.lab.project import Project
-from slws_lab.lab.running import Progress as RunProgress
-from slws_lab.lab.running import Watch
 
 
 @contextmanager

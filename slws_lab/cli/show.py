@@ -10,12 +10,13 @@ from typing import Any
 
 from rich.markup import escape
 
-from slws_lab.analysis import Prospects, Undeclared
-from slws_lab.analysis.power import MAX_SEEDS, POWER
+from slws_lab.analysis import Undeclared
+from slws_lab.cli.show_plan import device_hours, plan_json, stale
 from slws_lab.cli.terminal import as_json, err, line, out, table
+from slws_lab.lab.executing import Outcome
 from slws_lab.lab.planning import Plan
 from slws_lab.lab.project import Project, here
-from slws_lab.lab.running import Outcome
+from slws_lab.lab.triage import Cluster, Lost, clusters, lost
 from slws_lab.reports import Cell, Report, wording
 from slws_lab.tracking import RunRecord
 
@@ -24,75 +25,10 @@ BROKEN_SHOWN = 5  # more would push the rest off the screen
 VERDICTS = {"helps": "green", "hurts": "red", "equivalent": "cyan"}
 
 
-def plan(state: Plan, ahead: Prospects, json: bool) -> None:
-    """Show a study's arms with their roles, what would run, and what that many seeds can find."""
-    project, design = state.project, state.project.design
-    if json:
-        found = {**asdict(ahead), "smallest_in_unit": ahead.smallest_in_unit, "power": POWER}
-        as_json({**_plan_json(state), "prospects": found})
-        return
-    spec = project.study.spec
-    out.print(f"[bold]{spec.name}[/bold]  {escape(spec.question)}", soft_wrap=True)
-    drawn = table("arm", "role", "compared to", "params", "done", "to run")
-    selected = {run.arm.id for run in state.runs}
-    for arm in design.arms:
-        if arm.id not in selected:
-            continue
-        references = dict.fromkeys(design.arm(role.reference).label for role in arm.roles if role.reference)
-        counts = state.counts(arm.id)
-        done = counts["finished"] + counts["diverged"]
-        drawn.add_row(escape(arm.label), _role(arm), escape("; ".join(references)), f"{state.facts[arm.id]['params']:,}", str(done),
-                      str(sum(counts.values()) - done))  # fmt: skip
-    out.print(drawn)
-    seeds = ", ".join(map(str, design.seeds)) if len(design.seeds) <= 10 else f"{len(design.seeds)} seeds"
-    line(
-        f"{len(selected)} arms x {len(design.seeds)} seeds ({seeds}): {len(state.runs)} runs, {len(state.todo)} to run"
-    )
-    _prospects(project, ahead)
-    if design.excluded:
-        line(f"{design.excluded} combinations are left out by `exclude`")
-    for duplicate in design.duplicates:
-        line(f"{duplicate.settings} gives the same training as '{design.arm(duplicate.arm).label}': run once")
-    _stale(state)
-    line(f"run it: slws run {project.study.source.path}" if state.todo else "nothing to run")
-
-
-def _prospects(project: Project, ahead: Prospects) -> None:
-    """Say what the seeds can find, and how many the margin needs, as far as it can be known."""
-    spec = project.study.spec
-    rules, chance = spec.comparisons, f"{POWER:.0%} power"
-    if not ahead.contrasts:
-        return
-    contrasts = wording.plural(ahead.contrasts, "contrast") + (
-        " in the largest block" if rules.family == "block" else ""
-    )
-    seeds = wording.plural(ahead.seeds, "seed")
-    if ahead.smallest is None:
-        line(f"{contrasts}; {seeds}: no verdict is given under 3")
-        return
-    unit = (
-        ""
-        if ahead.smallest_in_unit is None
-        else f", now {wording.sized(float(f'{ahead.smallest_in_unit:.3g}'), spec.metric)}"
-    )
-    line(f"{contrasts}; {seeds} find a mean difference of {ahead.smallest:.3g} standard deviations of the paired differences{unit} "
-         f"({chance} at Holm's first step, alpha {rules.alpha:g}/{ahead.contrasts})")  # fmt: skip
-    if rules.margin is None:
-        return
-    margin = f"the margin of {wording.sized(rules.margin, spec.metric)}"
-    if ahead.spread is None:
-        line(f"how many seeds {margin} needs is known once two runs a contrast have finished")
-    elif ahead.margin_seeds is None:
-        line(f"{margin} needs more than {MAX_SEEDS} seeds to show arms equivalent that are ({chance})")
-    else:
-        needs = wording.plural(ahead.margin_seeds, "seed")
-        line(f"{margin} needs {needs} to show arms equivalent that are ({chance})")
-
-
 def status(state: Plan, json: bool) -> None:
     """Show each arm's runs by status, and each failure with its cause, its log, and what to do."""
     if json:
-        as_json(_plan_json(state))
+        as_json(plan_json(state))
         return
     metric = state.project.study.spec.metric
     kinds = ("finished", "diverged", "failed", "running", "pending")
@@ -103,33 +39,47 @@ def status(state: Plan, json: bool) -> None:
         cells = [f"[{COLOURS[kind]}]{counts[kind]}[/]" if counts[kind] else "" for kind in kinds]
         drawn.add_row(escape(arm.label), *cells, f"{sum(values) / len(values):.4g} (n={len(values)})" if values else "")
     out.print(drawn)
-    _failures(
-        (run.arm.label, run.seed, run.record.cause, run.run_id) for run in state.runs if run.record.status == "failed"
-    )
+    _lost(lost(state), state.project)
     for run in state.runs:
         if run.record.differs:
             line(f"{run.run_id}: its attempts differ in their numbers; see `slws why {run.run_id}`")
-    _stale(state)
+    stale(state)
     study = state.project.study.source.path
+    _not_needed(state)
     line(f"{len(state.todo)} of {len(state.runs)} runs are missing: slws run {study}" if state.todo else "complete")
+
+
+def _not_needed(state: Plan) -> None:
+    """Say how many runs a study with seeds as needed has not needed so far."""
+    design = state.project.design
+    if design.first_seeds is not None:
+        saved = len(design.arms) * len(design.seeds) - len(state.runs)
+        line(
+            f"{saved} of {saved + len(state.runs)} runs are not needed{' so far' if state.todo else ''}: what they are for is decided"
+        )
 
 
 def outcome(project: Project, state: Plan, ended: Outcome, written: Any, mirror: str, json: bool) -> None:
     """Show how a study's running ended: its table, failures, where the report is, and how to open MLflow."""
     if json:
-        as_json({**_plan_json(state), "started": ended.started, "interrupted": ended.interrupted, "seconds": ended.seconds,
+        as_json({**plan_json(state), "started": ended.started, "interrupted": ended.interrupted, "seconds": ended.seconds,
                  "report": str(project.report_folder), "mirror": mirror})  # fmt: skip
         return
     if written is not None:
         views(written)
-    _failures((label, seed, cause, log) for label, seed, cause, log in ended.failed)
+    _lost(ended.failed, project)
     if ended.interrupted:
         line(
             f"Stopped. What was running goes on from its checkpoint with the same command: slws run {project.study.source.path}"
         )
         return
     done = len(state.runs) - len(state.todo)
-    line(f"{ended.started} runs executed in {ended.seconds:.0f} s; {done} of {len(state.runs)} runs have a result.")
+    executed = wording.plural(ended.started, "run")
+    line(f"{executed} executed in {ended.seconds:.0f} s; {done} of {len(state.runs)} runs have a result.")
+    if ended.halted and (budget := project.study.spec.budget):
+        hours = device_hours(budget.device_hours)
+        line(f"The budget of {hours} ends it here; raise `budget` in the study to go on.")
+    _not_needed(state)
     if written is not None:
         _report_paths(project)
     if mirror:
@@ -157,7 +107,7 @@ def reruns(done: list[Any], ended: Outcome, json: bool) -> None:
         out.print(f"{one.run.run_id}  attempt {one.after.number}: {verdict}", soft_wrap=True)
         for difference in one.differences[:5]:
             line(f"    {difference}")
-    _failures((label, seed, cause, log) for label, seed, cause, log in ended.failed)
+    _lost(ended.failed)
 
 
 def report(project: Project, written: Any, json: bool) -> None:
@@ -250,7 +200,7 @@ def training(project: Project, record: RunRecord, ended: Outcome, json: bool) ->
     if json:
         as_json({"run_id": record.run_id, "status": record.status, "cause": record.cause, "result": record.result})
         return
-    _failures((label, seed, cause, log) for label, seed, cause, log in ended.failed)
+    _lost(ended.failed)
     if record.done:
         drawn = table("metric", "last epoch")
         for name, value in record.result["metrics"].items():
@@ -314,41 +264,29 @@ def findings(found: list[Any], json: bool) -> None:
         out.print(f"{mark}  [bold]{finding.topic:9}[/] {escape(finding.text)}", soft_wrap=True)
 
 
-def _failures(rows: Iterable[tuple[str, int, str, Any]]) -> None:
-    """Group failures by cause: one line a cause, with the first log."""
-    by_cause: dict[str, list[tuple[str, int, Any]]] = {}
-    for label, seed, cause, place in rows:
-        by_cause.setdefault(cause, []).append((label, seed, place))
-    for cause, ones in by_cause.items():
-        label, seed, place = ones[0]
-        out.print(f"[red]{len(ones)} failed:[/] {escape(cause)}", soft_wrap=True)
-        line(f"    e.g. {label}, seed {seed}: {place}")
-
-
-def _stale(state: Plan) -> None:
-    """Say how many runs are stale, and why the first of them is."""
-    if state.stale:
-        run_id, reasons = next(iter(state.stale.items()))
-        line(
-            f"{len(state.stale)} runs are stale (`slws run STUDY --refresh` reruns them), e.g. {run_id}: {'; '.join(reasons)}"
+def _lost(found: Iterable[Lost], project: Project | None = None) -> None:
+    """Say what failed or diverged: a line in sum, then for each cause its first log, what to do, and the command that retries it."""
+    grouped = clusters(found)
+    for status in dict.fromkeys(cluster.status for cluster in grouped):
+        ones = [cluster for cluster in grouped if cluster.status == status]
+        count = sum(len(cluster.runs) for cluster in ones)
+        brief = (
+            ", ".join(f"{len(cluster.runs)} {cluster.cause}" for cluster in ones) if len(ones) > 1 else ones[0].cause
         )
+        out.print(f"[{COLOURS[status]}]{count} {status}:[/] {escape(brief)}", soft_wrap=True)
+        for cluster in ones:
+            _cluster(cluster, project)
 
 
-def _plan_json(state: Plan) -> dict[str, Any]:
-    design, metric = state.project.design, state.project.study.spec.metric
-    arms = [
-        {"id": arm.id, "label": arm.label, "settings": arm.settings, "roles": [asdict(role) for role in arm.roles]}
-        for arm in design.arms
-    ]
-    runs = [
-        {"run_id": run.run_id, "arm": run.arm.id, "seed": run.seed, "status": run.record.status, "cause": run.record.cause,
-         "attempt": run.record.attempt, "attempts": run.record.attempts, "differs": run.record.differs,
-         "stale": state.stale.get(run.run_id, []),
-         "value": run.record.value(metric)}
-        for run in state.runs
-    ]  # fmt: skip
-    return {"study": state.project.study.spec.name, "seeds": design.seeds, "arms": arms, "runs": runs, "todo": len(state.todo),
-            "excluded": design.excluded, "duplicates": [asdict(d) for d in design.duplicates]}  # fmt: skip
+def _cluster(cluster: Cluster, project: Project | None) -> None:
+    first = cluster.runs[0]
+    line(f"    e.g. {first.label}, seed {first.seed}: {_relative(first.log)}")
+    if cluster.kind is None:
+        line("    diverging is a result: it is counted, and not tried again")
+        return
+    line(f"    {cluster.kind.todo}")
+    if project is not None:
+        line(f"    retry: slws run {_relative(project.study.source.path)} --retry {cluster.kind.name}")
 
 
 def _report_paths(project: Project) -> None:
@@ -364,10 +302,6 @@ def _ui_command(project: Project) -> str:
 def _relative(path: Path) -> Path:
     absolute = path.absolute()
     return absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute
-
-
-def _role(arm: Any) -> str:
-    return " + ".join(dict.fromkeys(role.text for role in arm.roles))
 
 
 def _cell(cell: Cell) -> str:

@@ -36,7 +36,7 @@ def waste(workspace: Workspace, *, weights: bool, superseded: bool) -> list[Wast
             if superseded and attempt != chosen and attempt.status is not None:
                 found.append(_waste(attempt.path, "attempt that no table uses"))
             elif attempt.status is not None:
-                names = ("*",) if weights else ("resume.pt", "*.tmp")
+                names = ("*",) if weights else ("resume*.pt", "*.tmp")
                 found += [
                     _waste(p, "checkpoint of an ended run") for name in names for p in attempt.checkpoint.glob(name)
                 ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from slws_lab.analysis import ResultTable, allotment
 from slws_lab.errors import UserError, nearest
 from slws_lab.lab import science
 from slws_lab.lab.freshness import staleness
@@ -33,11 +34,19 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Plan:
-    """All runs of a study, breadth first, and what the science tower says of each arm."""
+    """The runs that a study wants, breadth first, and what the science tower says of each arm.
+
+    Attributes:
+        project: The study.
+        runs: Its runs; where seeds are spent as needed, those that are needed as far as is known by now.
+        facts: Arm id -> what the science tower says.
+        table: The records of all its runs, of those that are not wanted too.
+    """
 
     project: Project
     runs: tuple[PlannedRun, ...]
     facts: dict[str, dict[str, Any]]
+    table: ResultTable
 
     @cached_property
     def stale(self) -> dict[str, list[str]]:
@@ -66,16 +75,18 @@ def plan(project: Project, only: Mapping[str, str] | None = None) -> Plan:
     Raises:
         UserError: A name that does not exist, or a selection that selects nothing.
     """
-    runs = tuple(_select(_runs(project), project, only or {}))
-    return Plan(project, runs, science.check(project))
+    table = ResultTable.of(project.study, project.design, project.workspace)
+    runs = tuple(_select(_runs(project, table), project, only or {}))
+    return Plan(project, runs, science.check(project), table)
 
 
-def _runs(project: Project) -> list[PlannedRun]:
-    ids = project.design.run_ids
+def _runs(project: Project, table: ResultTable) -> list[PlannedRun]:
+    ids, allotted = project.design.run_ids, allotment(table)
     return [
-        PlannedRun(arm, seed, ids[arm.id, seed], project.record(ids[arm.id, seed]))
-        for seed in project.design.seeds
+        PlannedRun(arm, seed, ids[arm.id, seed], table.record(arm.id, seed))
+        for i, seed in enumerate(project.design.seeds)
         for arm in project.design.arms
+        if i < allotted[arm.id]
     ]
 
 
@@ -110,7 +121,7 @@ def find_runs(project: Project, name: str) -> tuple[list[PlannedRun], bool]:
     Raises:
         UserError: Nothing, or more than one thing, has that name.
     """
-    runs = _runs(project)
+    runs = _runs(project, ResultTable.of(project.study, project.design, project.workspace))
     by_run = [run for run in runs if run.run_id == name] or [run for run in runs if begins(run.run_id, name)]
     arms = {run.arm.id: run.arm for run in runs}
     by_arm = [a for a in arms.values() if name in (a.label, a.id)] or [

@@ -60,7 +60,6 @@ class Project:
     def of(cls, study: Study, workspace: Path | None = None, out: Path | None = None) -> Project:
         project = cls(study, open_workspace(study.root, workspace), _folder(out or study.root / "reports", "--out"))
         published(study.spec.report.references, study.source.where(("report", "references")))
-        _refuse_what_nothing_keeps_yet(study)
         _ = project.design  # so that every mistake in the study is found before anything else happens
         return project
 
@@ -81,13 +80,3 @@ def here(workspace: Path | None = None) -> tuple[Path, Workspace]:
     """Return root and workspace for commands that name no study."""
     root = find_root(Path.cwd())
     return root, open_workspace(root, workspace)
-
-
-def _refuse_what_nothing_keeps_yet(study: Study) -> None:
-    """Refuse what a study file can say but running does not heed yet: it would spend more than was asked for."""
-    wanted = {"seeds": study.spec.adaptive, "budget": study.spec.budget}
-    for name, given in wanted.items():
-        if given is not None:
-            raise UserError(f"`{name}: {given.model_dump(exclude_defaults=True)}` is understood, but `slws run` does not heed it yet",
-                            where=study.source.where((name,)),
-                            todo="give a number of seeds" if name == "seeds" else "leave `budget` out")  # fmt: skip

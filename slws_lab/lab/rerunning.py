@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from slws_lab.errors import UserError
 from slws_lab.lab import science
+from slws_lab.lab.executing import Batch, Outcome, Place, Task, Watch, execute, make_launcher
 from slws_lab.lab.planning import PlannedRun, find_runs
 from slws_lab.lab.project import Project
-from slws_lab.lab.running import Outcome, Watch, execute, make_launcher, prepare
 from slws_lab.spec import Resources
 from slws_lab.tracking import FINAL, Attempt, Difference, differences
 
@@ -50,11 +50,16 @@ def rerun(project: Project, name: str, *, launcher: str, replace: bool, watch: W
     launching.slots(resources, project.design.ranks)
     folders = [project.workspace.run(run.run_id) for run in runs]
     before = [_counting(folder.chosen()) for folder in folders]
-    after = [prepare(project, run, replace=replace) for run in runs]
-    outcome = execute(project, launching, runs, after, watch, resources)
+    tasks = tuple(Task.of(project, run, replace=replace) for run in runs)
+    outcome = execute(Place(project, launching, resources, watch), [Batch(tasks)])
     return outcome, [
-        Rerun(run, old, new, tuple(differences(old, new)) if old and new.status in FINAL else ())
-        for run, old, new in zip(runs, before, after, strict=True)
+        Rerun(
+            task.run,
+            old,
+            task.attempt,
+            tuple(differences(old, task.attempt)) if old and task.attempt.status in FINAL else (),
+        )
+        for task, old in zip(tasks, before, strict=True)
     ]
 
 

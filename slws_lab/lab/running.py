@@ -1,22 +1,17 @@
-"""Running a study: jobs execute what is missing, this process ships their journals to MLflow and writes the report."""
+"""Running a study: which runs are executed, in which order, and where it stops."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from slws_lab.errors import UserError, nearest
-from slws_lab.lab.planning import PlannedRun, plan
+from slws_lab.lab.costing import likely_seconds
+from slws_lab.lab.executing import Batch, Outcome, Place, Task, Watch, execute, make_launcher
+from slws_lab.lab.planning import Plan, PlannedRun, plan
 from slws_lab.lab.project import Project
-from slws_lab.lab.shipping import Shipping
-from slws_lab.launch import LAUNCHERS, InProcess, Job, Launcher, Local, Work
-from slws_lab.spec import Resources, total_epochs
-from slws_lab.tracking import Attempt, is_held, journal
-
-POLL_S = 0.2
-STOP_S = 60.0
+from slws_lab.lab.spending import Purse
+from slws_lab.tracking.causes import KINDS, kind_of
 
 
 @dataclass(frozen=True)
@@ -27,49 +22,13 @@ class Options:
         launcher: Name of the launcher.
         only: Factor (or `seed`) to level: runs no others.
         refresh: Rerun what changed code, data or packages made stale.
+        retry: Name of a kind of failure: run only what failed so; empty for all that is missing.
     """
 
     launcher: str = "local"
     only: Mapping[str, str] = field(default_factory=dict)
     refresh: bool = False
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a study stands while it runs.
-
-    Attributes:
-        done: Runs ended so far, of `total` that this command works on.
-        failed: Of these, how many failed.
-        running: Label of each run in hand -> epochs done, and of how many.
-    """
-
-    done: int
-    failed: int
-    total: int
-    running: dict[str, tuple[int, int]]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How running ended.
-
-    Attributes:
-        started: Runs that this command worked on.
-        failed: Of these, the ones that failed, as (label, seed, cause, log).
-        interrupted: Whether it was stopped before the end.
-        seconds: Wall time.
-        mirror: What the mirror has to say when it could not be brought up to date; empty otherwise.
-    """
-
-    started: int
-    failed: tuple[tuple[str, int, str, Path], ...]
-    interrupted: bool
-    seconds: float
-    mirror: str
-
-
-Watch = Callable[[Progress], None]
+    retry: str = ""
 
 
 def run(project: Project, options: Options, watch: Watch) -> Outcome:
@@ -79,121 +38,65 @@ def run(project: Project, options: Options, watch: Watch) -> Outcome:
         UserError: A mistake in the study or the options; nothing has been started then.
         LaunchError: No job can be started here.
     """
-    launcher = make_launcher(options.launcher)
+    kinds = [kind.name for kind in KINDS]
+    if options.retry and options.retry not in kinds:
+        raise UserError(f"no kind of failure '{options.retry}'", where="--retry", allowed=", ".join(kinds),
+                        todo=nearest(options.retry, kinds))  # fmt: skip
+    purse = Purse.of(project)
+    launcher = make_launcher(options.launcher, purse)
     state = plan(project, options.only)
     resources = project.study.spec.resources
-    launcher.slots(resources, project.design.ranks)
-    stale = state.stale if options.refresh else {}
-    todo = [run for run in state.runs if run.todo or run.run_id in stale]
-    attempts = [prepare(project, run, replace=run.run_id in stale) for run in todo]
-    return execute(project, launcher, todo, attempts, watch, resources)
+    rounds = _Rounds(state, options, purse, launcher.slots(resources, project.design.ranks))
+    outcome = execute(Place(project, launcher, resources, watch, purse), rounds)
+    return replace(outcome, halted=outcome.halted or rounds.cut)
 
 
-def make_launcher(name: str) -> Launcher:
-    """Return a launcher by its name.
+class _Rounds:
+    """The batches of a study: all at once, unless what ends says what comes next (seeds as needed) or what still fits (a budget).
 
-    Raises:
-        UserError: There is none of that name.
+    A run is tried once in a command, so that one which fails does not hold the study; but where the cause was memory, it is tried
+    once more with the machine to itself.
     """
-    if name == "local":
-        return Local()
-    if name == "in_process":
-        return InProcess(_execute_here)
-    raise UserError(
-        f"no launcher '{name}'", where="--launcher", allowed=", ".join(LAUNCHERS), todo=nearest(name, LAUNCHERS)
-    )
+
+    def __init__(self, state: Plan, options: Options, purse: Purse | None, slots: int) -> None:
+        self._state, self._options, self._purse, self._slots = state, options, purse, slots
+        self._stale = frozenset(state.stale if options.refresh else ())
+        self._tried: set[str] = set()
+        self.cut = False
+
+    def __iter__(self) -> Iterator[Batch]:
+        project = self._state.project
+        while runs := self._next():
+            batch = Batch(tuple(Task.of(project, run, replace=run.run_id in self._stale) for run in runs))
+            yield batch
+            short = [
+                replace(task.run, record=project.record(task.run.run_id)) for task in batch.tasks if _was_short(task)
+            ]
+            if short:
+                yield Batch(
+                    tuple(Task.of(project, run, replace=run.run_id in self._stale) for run in short), alone=True
+                )
+            if self._purse is None and project.study.spec.adaptive is None:
+                return
+            self._state = plan(project, self._options.only)
+
+    def _next(self) -> list[PlannedRun]:
+        """Return the runs of the next batch; none where all have been tried, or none fits into the budget."""
+        wanted = [run for run in self._state.runs if run.todo or run.run_id in self._stale]
+        todo = [run for run in wanted if run.run_id not in self._tried and self._is_asked_for(run)]
+        if self._purse is not None and todo:
+            self._purse.count(self._state.project)
+            todo = self._purse.affordable(todo, likely_seconds(self._state.project, todo), self._slots)
+            self.cut = not todo
+        self._tried |= {run.run_id for run in todo}
+        return todo
+
+    def _is_asked_for(self, run: PlannedRun) -> bool:
+        kind = self._options.retry
+        return not kind or (run.record.status == "failed" and kind_of(run.record.cause).name == kind)
 
 
-def execute(
-    project: Project,
-    launcher: Launcher,
-    runs: list[PlannedRun],
-    attempts: list[Attempt],
-    watch: Watch,
-    resources: Resources,
-) -> Outcome:
-    """Execute attempts by a launcher and mirror them meanwhile."""
-    started = time.monotonic()
-    work = Work(project.study.root, tuple(a.path for a in attempts), resources, project.workspace.jobs,
-                project.design.ranks)  # fmt: skip
-    shipping = Shipping(project)
-    interrupted = False
-    try:
-        if attempts:
-            shipping.start()
-            _work_off(launcher, work, runs, attempts, watch)
-    except KeyboardInterrupt:
-        interrupted = True
-    finally:
-        mirror = shipping.finish()
-    failed = tuple(
-        (run.arm.label, run.seed, str((attempt.result() or {}).get("cause", "")), attempt.log)
-        for run, attempt in zip(runs, attempts, strict=True)
-        if attempt.status == "failed"
-    )
-    return Outcome(len(attempts), failed, interrupted, time.monotonic() - started, mirror)
-
-
-def prepare(project: Project, run: PlannedRun, *, replace: bool) -> Attempt:
-    """Make the folder of the attempt that comes next by the run's record; another process that read the same makes the same.
-
-    With `replace` the tables use this attempt as soon as it has a result, also if this process does not live to see it.
-    """
-    folder = project.workspace.run(run.run_id)
-    folder.create(run.arm.run(run.seed))
-    attempt = folder.attempt(run.record.next_attempt)
-    if replace:
-        folder.choose(attempt)
-    return attempt
-
-
-def _work_off(launcher: Launcher, work: Work, runs: list[PlannedRun], attempts: list[Attempt], watch: Watch) -> None:
-    """Start jobs until every attempt has ended; those held by another process are waited for."""
-    jobs: list[Job] = []
-    try:
-        left = [attempt for attempt in attempts if attempt.status is None]
-        while left:
-            jobs = [job for job in jobs if job.poll()]
-            free = tuple(attempt.path for attempt in left if not is_held(attempt.claim))
-            if not jobs and free:
-                jobs = launcher.start(Work(work.root, free, work.resources, work.jobs, work.ranks))
-            watch(_progress(runs, attempts))
-            time.sleep(POLL_S)
-            left = [attempt for attempt in left if attempt.status is None]
-        watch(_progress(runs, attempts))
-    finally:
-        _stop(jobs)
-
-
-def _stop(jobs: list[Job]) -> None:
-    """Ask all jobs to stop and wait until they have written their checkpoints; a second interrupt ends them at once."""
-    for job in jobs:
-        job.cancel()
-    try:
-        until = time.monotonic() + STOP_S
-        while time.monotonic() < until and any([job.poll() for job in jobs]):
-            time.sleep(POLL_S)
-    finally:
-        for job in jobs:
-            job.kill()
-
-
-def _progress(runs: list[PlannedRun], attempts: list[Attempt]) -> Progress:
-    statuses = [attempt.status for attempt in attempts]
-    running = {
-        f"{run.arm.label} · seed {run.seed}": (_epochs(attempt), total_epochs(run.arm.recipe))
-        for run, attempt, status in zip(runs, attempts, statuses, strict=True)
-        if status is None and is_held(attempt.claim)
-    }
-    done = sum(status is not None for status in statuses)
-    return Progress(done, statuses.count("failed"), len(attempts), running)
-
-
-def _epochs(attempt: Attempt) -> int:
-    return max((entry.step for entry in journal.read(attempt.journal)), default=0)
-
-
-def _execute_here(path: Path, work: Work, should_stop: Callable[[], bool]) -> None:
-    from slws_lab import worker
-
-    worker.execute(Attempt(path), worker.Place(work.root, work.resources, should_stop))
+def _was_short(task: Task) -> bool:
+    """Say whether an attempt failed by a cause that having the machine to itself may help against."""
+    result = task.attempt.result() or {}
+    return result.get("status") == "failed" and kind_of(str(result.get("cause", ""))).again

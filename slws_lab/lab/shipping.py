@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from pathlib import Path
 
-from slws_lab.lab.project import Project
-from slws_lab.tracking.mirror import Mirror, MirrorAway, MirrorBusy, Shipped
+from slws_lab.lab.project import Project, open_workspace
+from slws_lab.tracking import Workspace
+from slws_lab.tracking.mirror import (
+    Mirror,
+    MirrorAway,
+    MirrorBusy,
+    MirrorDamaged,
+    Shipped,
+    default_uri,
+    own_uri,
+)
 
 EVERY_S = 5.0
 PATIENCE_S = 30.0
 PATIENCE_STEP_S = 0.5
+LIMIT_S = 10.0  # how long the end of a study waits for a server
+LATE = "MLflow takes long to answer; nothing is lost: `slws sync` sends what is missing"
 
 
 class Shipping:
@@ -30,16 +42,20 @@ class Shipping:
     def finish(self) -> str:
         """Ship all that is left; return what the user must know if it could not be sent, else an empty string."""
         self._ended.set()
+        limit = limit_s(self._project)
+        until = None if limit is None else time.monotonic() + limit
         if self._thread.ident is not None:
-            self._thread.join()
-        return attempt(self._project, patience_s=PATIENCE_S)
+            self._thread.join(limit)
+            if self._thread.is_alive():
+                return LATE
+        return _within(None if until is None else until - time.monotonic(), self._project, PATIENCE_S)
 
     def _now_and_then(self) -> None:
         """Ship, then rest at least ten times as long as that took, so that it takes little from the runs."""
         rest = 0.0
         while not self._ended.wait(max(EVERY_S, rest)):
             started = time.monotonic()
-            attempt(self._project)
+            _attempt(self._project, 0.0)
             rest = 10 * (time.monotonic() - started)
 
 
@@ -50,11 +66,37 @@ def attempt(project: Project, patience_s: float = 0.0) -> str:
         project: The study.
         patience_s: How long to wait for another process that ships at this moment.
     """
+    return _within(limit_s(project), project, patience_s)
+
+
+def limit_s(project: Project) -> float | None:
+    """Return how long a command that has other things to do waits for the store; None for the workspace's own file."""
+    return None if default_uri(project.workspace) == own_uri(project.workspace) else LIMIT_S
+
+
+def _within(limit: float | None, project: Project, patience_s: float) -> str:
+    """Ship in a thread that is left behind at the limit: it holds nothing that a later pass cannot send."""
+    answers: list[str] = []
+    thread = threading.Thread(
+        target=lambda: answers.append(_attempt(project, patience_s)), name="shipping", daemon=True
+    )
+    thread.start()
+    thread.join(limit)
+    if thread.is_alive():
+        return LATE
+    return (
+        answers[0] if answers else "shipping to MLflow stopped by an error of slws, see above; `slws sync` tries again"
+    )
+
+
+def _attempt(project: Project, patience_s: float) -> str:
     until = time.monotonic() + patience_s
     while True:
         try:
             ship(project)
             return ""
+        except MirrorDamaged as error:
+            return f"MLflow's database is damaged ({error}); nothing is lost"
         except MirrorAway as error:
             return f"MLflow could not be reached ({error}); nothing is lost: `slws sync` sends it later"
         except MirrorBusy:
@@ -63,22 +105,35 @@ def attempt(project: Project, patience_s: float = 0.0) -> str:
             time.sleep(PATIENCE_STEP_S)
 
 
-def ship(project: Project, *, fresh: bool = False) -> Shipped:
+def ship(project: Project) -> Shipped:
     """Bring MLflow up to date with a study's run folders, and with its report if there is one.
-
-    Args:
-        project: The study.
-        fresh: Replace the workspace's own SQLite store by an empty one first.
 
     Raises:
         MirrorAway: The store cannot be reached.
         MirrorBusy: Another process ships this workspace.
     """
-    with Mirror.open(project.workspace, None, fresh=fresh) as mirror:
+    with Mirror.open(project.workspace, None) as mirror:
         shipped = mirror.ship(project.study, project.design)
         if project.report_folder.is_dir():
             mirror.attach_report(project.study, project.report_folder)
     return shipped
+
+
+def sync(projects: list[Project], *, rebuild: bool) -> list[tuple[Project, Shipped]]:
+    """Bring MLflow up to date with studies.
+
+    Args:
+        projects: The studies, all of one workspace.
+        rebuild: First replace the workspace's own SQLite store by an empty one; in any other store, delete the studies' runs.
+
+    Raises:
+        MirrorAway: The store cannot be reached.
+        MirrorBusy: Another process ships this workspace.
+    """
+    for i, project in enumerate(projects if rebuild else ()):
+        with Mirror.open(project.workspace, None, fresh=i == 0) as mirror:
+            mirror.forget(project.study, project.design)
+    return [(project, ship(project)) for project in projects]
 
 
 def pages(projects: list[Project]) -> dict[str, str]:
@@ -90,11 +145,25 @@ def pages(projects: list[Project]) -> dict[str, str]:
     return found
 
 
-def studies_with_runs(root: Path, workspace: Path | None) -> list[Project]:
-    """Return the studies under studies/ that have run folders in the workspace.
+def studies_with_runs(root: Path, workspace: Path | None, out: Path | None = None) -> list[Project]:
+    """Return the studies under studies/ that have run folders in the workspace, and what `slws train` has trained.
 
     Raises:
         UserError: A study under studies/ cannot be loaded.
     """
-    projects = [Project.open(str(path), workspace) for path in sorted((root / "studies").glob("*.yaml"))]
+    projects = [Project.open(str(path), workspace, out) for path in sorted((root / "studies").glob("*.yaml"))]
+    projects += _trained(root, workspace)
     return [p for p in projects if any(p.workspace.run(i).path.is_dir() for i in p.design.run_ids.values())]
+
+
+def _trained(root: Path, workspace: Path | None) -> list[Project]:
+    """Return a study for each recipe under experiments/ that was mirrored as one, and for each seed that any run has."""
+    place = open_workspace(root, workspace)
+    recipes = [path for path in sorted((root / "experiments").glob("*.yaml")) if _mirrored(place, path)]
+    found = [re.search(r"-s(\d+)-[0-9a-f]+$", folder.run_id) for folder in place.folders()] if recipes else []
+    seeds = sorted({int(seed[1]) for seed in found if seed})
+    return [Project.of_recipe(path, seed, workspace) for path in recipes for seed in seeds]
+
+
+def _mirrored(workspace: Workspace, recipe: Path) -> bool:
+    return (workspace.mirror / f"train-{recipe.stem}.json").exists()

@@ -1,4 +1,4 @@
-"""manifest.json: what a report was made from, and which runs stand behind each cell. No time of rendering."""
+"""manifest.json: what a report was made from, and which runs stand behind each cell, written and checked. No time of rendering."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from slws_lab.analysis import ResultTable
 from slws_lab.reports.view import TableView
 from slws_lab.spec import Study
 from slws_lab.tracking import RunRecord
+from slws_lab.tracking.audit import Fault
+from slws_lab.tracking.audit_digests import UNSEALED, seal, sealed
+
+NAME = "manifest.json"
 
 
 def manifest(table: ResultTable, study: Study, views: list[TableView], written: dict[str, bytes]) -> str:
@@ -32,8 +36,46 @@ def manifest(table: ResultTable, study: Study, views: list[TableView], written: 
         "runs": {run_id: _run(record) for run_id, record in table.records.items()},
         "files": {name: sha256(content) for name, content in sorted(written.items())},
         "tables": {view.name: _cells(view) for view in views},
+        "manifest_sha256": UNSEALED,
     }
-    return json.dumps(made, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return seal(json.dumps(made, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def check(folder: Path, table: ResultTable) -> list[Fault]:
+    """Return what is wrong with a report: files that are not as written, or made from other records than there are now.
+
+    Args:
+        folder: The report's folder.
+        table: The results as the run folders say now.
+    """
+    path = folder / NAME
+    try:
+        content = path.read_bytes()
+        made = json.loads(content)
+        runs, files, own = dict(made["runs"]), dict(made["files"]), made.get("manifest_sha256")
+    except (OSError, ValueError, TypeError, KeyError):
+        return [Fault(path, "it is not there, or holds no manifest")]
+    if own is not None and not sealed(content, str(own)):
+        return [Fault(path, "it was changed after it was written")]
+    found = _changed(folder, files)
+    now = {run_id: _run(record) for run_id, record in table.records.items()}
+    other = [run_id for run_id in sorted({*runs, *now}) if runs.get(run_id) != now.get(run_id)]
+    if other:
+        found.append(Fault(path, f"the report was made from other records of {len(other)} runs, the first {other[0]}"))
+    elif not found and (folder / "records.csv").read_bytes() != table.to_csv().encode():
+        found.append(Fault(folder / "records.csv", "it is not what the run folders say now"))
+    return found
+
+
+def _changed(folder: Path, files: dict[str, str]) -> list[Fault]:
+    found = []
+    for name, digest in files.items():
+        path = folder / name
+        if not path.is_file():
+            found.append(Fault(path, "it is gone"))
+        elif sha256(path.read_bytes()) != digest:
+            found.append(Fault(path, "it was changed after it was written"))
+    return found
 
 
 def sha256(content: bytes) -> str:

@@ -12,15 +12,26 @@ from slws_lab.spec import Arm, Design, Study
 from slws_lab.tracking import journal, mirror_content
 from slws_lab.tracking.claim import Claim
 from slws_lab.tracking.folder import Attempt, Workspace
-from slws_lab.tracking.mirror_content import Content, Point
+from slws_lab.tracking.mirror_content import PARENT, Content, Point
 from slws_lab.tracking.mirror_state import Offsets
-from slws_lab.tracking.mirror_store import MirrorAway, Store, new_database, reaching, set_environment
-from slws_lab.tracking.mirror_ui import ARMS_VIEW, default_uri, experiment_tags, own_uri, page_of, ui_command
+from slws_lab.tracking.mirror_store import (
+    OUR_ARTIFACTS,
+    MirrorAway,
+    MirrorDamaged,
+    Store,
+    forget_artifacts,
+    new_database,
+    own_database,
+    own_uri,
+    reaching,
+    set_environment,
+)
+from slws_lab.tracking.mirror_ui import ARMS_VIEW, default_uri, experiment_tags, page_of, ui_command
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-__all__ = ["Mirror", "MirrorAway", "MirrorBusy", "Shipped", "default_uri", "ui_command"]
+__all__ = ["Mirror", "MirrorAway", "MirrorBusy", "MirrorDamaged", "Shipped", "default_uri", "own_uri", "ui_command"]
 
 
 class MirrorBusy(SlwsError):
@@ -55,7 +66,7 @@ class Mirror:
         Args:
             workspace: Its run folders are mirrored.
             uri: The MLflow tracking URI; None means MLFLOW_TRACKING_URI or else the workspace's own SQLite file.
-            fresh: Replace the workspace's own SQLite file by an empty one; other stores are left as they are.
+            fresh: Replace the workspace's own SQLite file by an empty one; of other stores, see `forget`.
 
         Raises:
             MirrorAway: The store cannot be reached.
@@ -78,8 +89,27 @@ class Mirror:
         Raises:
             MirrorAway: The store cannot be reached; the next pass goes on from there.
         """
-        with reaching(self._store.uri):
+        self._still_alone()
+        with reaching(self._workspace, self._store.uri):
             return _Pass(self._workspace, self._store, study, design).run()
+
+    def forget(self, study: Study, design: Design) -> None:
+        """Delete the study's runs in the store that this workspace's folders can make again, and no others.
+
+        Raises:
+            MirrorAway: The store cannot be reached.
+        """
+        self._still_alone()
+        with reaching(self._workspace, self._store.uri):
+            ours = {run_id for run_id in design.run_ids.values() if self._workspace.run(run_id).chosen()}
+            for run in self._store.runs(self._experiment(study), study.spec.name):
+                if mirror_content.key_of(run) in {PARENT, *ours}:
+                    self._store.delete(run, "rebuilt")
+
+    def _still_alone(self) -> None:
+        """Refuse to write where another process has taken the mirror over while this one was stopped."""
+        if not self._lock.held():
+            raise MirrorBusy(f"another process mirrors {self._workspace.path}")
 
     def attach_report(self, study: Study, folder: Path) -> None:
         """Make the parent run's artifacts hold the study's report, its file and its recipe, replacing older ones.
@@ -87,17 +117,13 @@ class Mirror:
         Raises:
             MirrorAway: The store cannot be reached, or the study was never shipped.
         """
-        with reaching(self._store.uri):
-            parent = _find_parent(self._store.runs(self._experiment(study), study.spec.name))
+        with reaching(self._workspace, self._store.uri):
+            runs = self._store.runs(self._experiment(study), study.spec.name)
+            parent = next((run for run in runs if mirror_content.key_of(run) == PARENT), None)
             if parent is None:
                 raise MirrorAway(f"{self._store.uri}: study {study.spec.name} was never shipped there")
-            report = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-            config = {
-                f"{kind}/{path.name}": path
-                for kind, path in (("study", study.source.path), ("recipe", study.recipe.path))
-            }
-            self._store.replace_artifacts(parent, "report", report)
-            self._store.replace_artifacts(parent, "config", config)
+            for kind, files in artifacts(study, folder).items():
+                self._store.replace_artifacts(parent, kind, files)
 
     def page(self, study: Study, view: str = ARMS_VIEW) -> str:
         """Return the study's page in one of its saved views, to be put behind the address of MLflow's UI.
@@ -105,7 +131,7 @@ class Mirror:
         Raises:
             MirrorAway: The store cannot be reached.
         """
-        with reaching(self._store.uri):
+        with reaching(self._workspace, self._store.uri):
             return page_of(self._experiment(study), view)
 
     def close(self) -> None:
@@ -132,6 +158,7 @@ class _Pass:
         self._offsets = Offsets(workspace.mirror / f"{study.spec.name}.json")
         self._experiment = store.experiment(study.spec.name, experiment_tags(study))
         self._there: dict[str, Run] = {}
+        self._parent: Run | None = None
         self._touched: set[str] = set()
         self._points = 0
 
@@ -140,7 +167,7 @@ class _Pass:
         self._there = self._one_each(found)
         wanted = self._wanted()
         parent_content = mirror_content.parent(self._study, self._design, {i: c for i, (_, c) in wanted.items()})
-        parent = _find_parent(found) or self._store.create(self._experiment, parent_content)
+        parent = self._parent or self._store.create(self._experiment, parent_content)
         for run_id, (attempt, content) in wanted.items():
             content.tags["mlflow.parentRunId"] = parent.info.run_id
             self._ship_child(run_id, attempt, content)
@@ -149,13 +176,13 @@ class _Pass:
         return Shipped(len(self._touched), self._points)
 
     def _wanted(self) -> dict[str, tuple[Attempt, Content]]:
-        """Return what each run that has an attempt should look like, breadth first."""
+        """Return what each run that was begun should look like, breadth first."""
         wanted = {}
         for seed in self._design.seeds:
             for arm in self._design.arms:
                 run_id = self._design.run_ids[arm.id, seed]
                 attempt = self._workspace.run(run_id).chosen()
-                if attempt is not None:
+                if attempt is not None and (run_id in self._there or mirror_content.begun(attempt)):
                     wanted[run_id] = attempt, self._content(arm, seed, attempt)
         return wanted
 
@@ -164,21 +191,17 @@ class _Pass:
 
     def _one_each(self, found: list[Run]) -> dict[str, Run]:
         """Return run id -> child. A creation whose answer got lost leaves an empty twin, which is deleted."""
-        children: dict[str, Run] = {}
+        kept: dict[str, Run] = {}
         for run in found:
-            run_id = run.data.tags.get("slws.run_id")
-            if run_id is None:
-                continue
-            if run_id in children:
+            if kept.setdefault(mirror_content.key_of(run), run) is not run:
                 self._store.delete(run, "twin")
-            else:
-                children[run_id] = run
-        return children
+        self._parent = kept.pop(PARENT, None)
+        return kept
 
     def _ship_child(self, run_id: str, attempt: Attempt, content: Content) -> None:
         child = self._there.get(run_id)
-        if child is not None and child.data.tags.get("slws.attempt") != str(attempt.number):
-            self._store.delete(child, f"attempt {attempt.number}")
+        if child is not None and (other := mirror_content.another(child, content)):
+            self._store.delete(child, other)
             child = None
         if child is None:
             child = self._there[run_id] = self._store.create(self._experiment, content)
@@ -207,13 +230,21 @@ class _Pass:
         return mirror_content.unsent(points, sent), end
 
 
-def _find_parent(runs: list[Run]) -> Run | None:
-    return next((run for run in runs if run.data.tags.get("slws.kind") == "study"), None)
+def artifacts(study: Study, folder: Path) -> dict[str, dict[str, Path]]:
+    """Return what the parent run's artifacts should hold: folder -> path within it -> source."""
+    report = {
+        path.relative_to(folder).as_posix(): path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.is_symlink()
+    }
+    made_of = (("study", study.source.path), ("recipe", study.recipe.path))
+    return dict(zip(OUR_ARTIFACTS, (report, {f"{kind}/{path.name}": path for kind, path in made_of}), strict=True))
 
 
 def _connect(workspace: Workspace, uri: str, fresh: bool) -> Store:
-    with reaching(uri):
-        database = workspace.path / "mlflow.db"
+    with reaching(workspace, uri):
+        database = own_database(workspace)
         if uri == own_uri(workspace) and (fresh or not database.exists()):
             new_database(database)
+            forget_artifacts(workspace)
         return Store(workspace, uri)

@@ -7,12 +7,15 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slws_lab.spec import Arm, Design, RunSpec, Study, flatten
-from slws_lab.tracking import journal
+from slws_lab.tracking import journal, starts
 from slws_lab.tracking.claim import is_held
 from slws_lab.tracking.folder import FINAL, Attempt
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 RUNNING, PENDING = "running", "pending"
 MLFLOW_STATUS = {
@@ -20,7 +23,9 @@ MLFLOW_STATUS = {
 }  # fmt: skip
 FIGURES = ("params", "epochs", "seconds")  # of a result; metrics, since MLflow sorts tags as text
 FACTS = ("cause", "host", "device", "scan_backend", "threads", "resumes")
-MAX_TAG = 5000
+MAX_TEXT = 5000
+BEGUN = "slws.begun"
+PARENT = "study"
 
 Point = tuple[str, float, int, float]  # name, value, step, seconds since 1970
 Points = dict[str, dict[int, tuple[float, float]]]  # name -> step -> (value, seconds since 1970)
@@ -58,8 +63,8 @@ def child(study: Study, design: Design, arm: Arm, seed: int, attempt: Attempt) -
     run = arm.run(seed)
     return Content(
         name=f"{arm.label} · seed {seed}",
-        tags=_from_design(study, design, arm, seed, attempt) | _from_result(status, result),
-        params={key: as_text(value) for key, value in flatten(run.model_dump(mode="json")).items()},
+        tags=_from_design(study, design, arm, seed, attempt) | _from_result(status, result) | _from_journal(attempt),
+        params=_clipped({key: as_text(value) for key, value in flatten(run.model_dump(mode="json")).items()}),
         status=MLFLOW_STATUS[status],
         started=_started(attempt, result),
         ended=None if status == RUNNING else result.get("finished", _last_sign(attempt)),
@@ -99,6 +104,29 @@ def status_of(attempt: Attempt) -> str:
     return attempt.status or (RUNNING if is_held(attempt.claim) else PENDING)
 
 
+def begun(attempt: Attempt) -> bool:
+    """Say whether anybody has worked on an attempt yet."""
+    return attempt.starts.exists() or attempt.journal.exists() or attempt.status is not None or is_held(attempt.claim)
+
+
+def key_of(held: Run) -> str:
+    """Return which run of its study an MLflow run mirrors: a run id, or `PARENT`; its own id if it mirrors none."""
+    tags = held.data.tags
+    return PARENT if tags.get("slws.kind") == "study" else tags.get("slws.run_id", held.info.run_id)
+
+
+def another(held: Run, content: Content) -> str:
+    """Say why an MLflow run cannot be brought to a content and must be made anew; empty if it can."""
+    attempt, begun_at = (content.tags.get(name) for name in ("slws.attempt", BEGUN))
+    if held.data.tags.get("slws.attempt") != attempt:
+        return f"it holds attempt {held.data.tags.get('slws.attempt')}, not {attempt}"
+    if BEGUN in held.data.tags and held.data.tags[BEGUN] != begun_at:
+        return "the attempt was begun again"
+    if content.started is not None and held.info.start_time != milliseconds(content.started):
+        return "it began at another time"
+    return ""
+
+
 def nonfinite(points: Points) -> dict[str, str]:
     """Return tags for the values that MLflow has no number for: name -> `step: value` of each."""
     found = {
@@ -117,6 +145,11 @@ def unsent(points: Points, sent: set[tuple[str, int]]) -> list[Point]:
         if math.isfinite(value) and (name, step) not in sent
     ]
     return sorted(found, key=lambda point: point[2])
+
+
+def milliseconds(seconds: float) -> int:
+    """Return a time as MLflow keeps it."""
+    return round(seconds * 1000)
 
 
 def as_text(value: Any) -> str:
@@ -151,6 +184,12 @@ def _from_result(status: str, result: dict[str, Any]) -> dict[str, str]:
     return _clipped({"slws.status": status, **tags})
 
 
+def _from_journal(attempt: Attempt) -> dict[str, str]:
+    """Tell a journal from one that was begun again in the same attempt, whose points are others."""
+    first = next((entry.time for entry in journal.read(attempt.journal)), None)
+    return {} if first is None else {BEGUN: repr(first)}
+
+
 def _source(study: Study) -> dict[str, str]:
     path = study.source.path.resolve()
     root = study.root.resolve()
@@ -164,6 +203,10 @@ def _dataset(run: RunSpec, result: dict[str, Any]) -> tuple[str, str] | None:
 
 
 def _started(attempt: Attempt, result: dict[str, Any]) -> float | None:
+    """Return when the first process began, so that it stays the same when others go on with the attempt."""
+    times = [line["time"] for line in starts.lines(attempt) if "pid" in line]
+    if times:
+        return float(times[0])
     if "started" in result:
         return float(result["started"])
     return next((entry.time for entry in journal.read(attempt.journal)), None)
@@ -183,5 +226,5 @@ def _overall(counts: Counter[str]) -> str:
     return "FAILED" if counts.total() > sum(counts[status] for status in FINAL) else "FINISHED"
 
 
-def _clipped(tags: dict[str, str]) -> dict[str, str]:
-    return {name: value[:MAX_TAG] for name, value in tags.items()}
+def _clipped(texts: dict[str, str]) -> dict[str, str]:
+    return {name: value[:MAX_TEXT] for name, value in texts.items()}

@@ -6,6 +6,9 @@ import contextlib
 import hashlib
 import logging
 import os
+import re
+import shutil
+import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator
 from itertools import zip_longest
@@ -14,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from slws_lab.errors import SlwsError
 from slws_lab.tracking.folder import Workspace
-from slws_lab.tracking.mirror_content import MLFLOW_STATUS, Content, Point
+from slws_lab.tracking.mirror_content import MLFLOW_STATUS, Content, Point, milliseconds
+from slws_lab.tracking.provenance import redacted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -34,8 +38,21 @@ ENVIRONMENT = {
 }
 
 
+# What a database file says that no retry mends: it was damaged, or another program made its tables.
+DAMAGED = re.compile(r"\(sqlite3\.DatabaseError\)|not a database|malformed|no such (table|column)|database schema")
+OUR_ARTIFACTS = ("report", "config")
+SIDECARS = ("-journal", "-wal", "-shm")  # SQLite's own files beside a database
+
+
 class MirrorAway(SlwsError):
     """The store cannot be reached or refuses; nothing is lost, the next pass sends what is missing."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(redacted(reason))  # it may name the address, and that a password
+
+
+class MirrorDamaged(MirrorAway):
+    """The workspace's own database file is damaged; a new one can be filled from the run folders."""
 
 
 def set_environment() -> None:
@@ -45,7 +62,7 @@ def set_environment() -> None:
 
 
 @contextlib.contextmanager
-def reaching(uri: str) -> Iterator[None]:
+def reaching(workspace: Workspace, uri: str) -> Iterator[None]:
     """Turn any error of MLflow, its database or its server into MirrorAway with one line of reason."""
     from mlflow.exceptions import MlflowException
     from requests import RequestException
@@ -53,9 +70,12 @@ def reaching(uri: str) -> Iterator[None]:
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError, RequestException, OSError) as error:
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, RequestException, OSError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise MirrorAway(f"{uri}: {lines[0] if lines else type(error).__name__}"[:300]) from error
+        reason = f"{uri}: {lines[0] if lines else type(error).__name__}"[:300]
+        if uri == own_uri(workspace) and DAMAGED.search(reason):
+            raise MirrorDamaged(f"{reason}; `slws sync --rebuild` fills a new one from the run folders") from error
+        raise MirrorAway(reason) from error
 
 
 class Store:
@@ -69,7 +89,13 @@ class Store:
     def __init__(self, workspace: Workspace, uri: str) -> None:
         self.uri = uri
         self._artifacts = workspace.path / "mlartifacts"
+        self._own = own_database(workspace) if uri == own_uri(workspace) else None
         self._client = _connect(uri)
+
+    def find(self, name: str) -> str | None:
+        """Return the id of the experiment of this name; None if there is none, or it was deleted. Changes nothing."""
+        found = self._client.get_experiment_by_name(name)
+        return None if found is None or found.lifecycle_stage == "deleted" else str(found.experiment_id)
 
     def experiment(self, name: str, tags: dict[str, str]) -> str:
         """Return the id of the experiment of this name: found, brought back if it was deleted, or made.
@@ -102,7 +128,7 @@ class Store:
 
     def create(self, experiment: str, content: Content) -> Run:
         """Create a run with its tags, so that it is found again whatever happens next."""
-        started = None if content.started is None else _milliseconds(content.started)
+        started = None if content.started is None else milliseconds(content.started)
         return self._client.create_run(experiment, start_time=started, tags=content.tags, run_name=content.name)
 
     def update(self, run: Run, content: Content, points: list[Point]) -> bool:
@@ -127,6 +153,22 @@ class Store:
         run_id = run.info.run_id
         return {(name, metric.step) for name in names for metric in self._client.get_metric_history(run_id, name)}
 
+    def history(self, run: Run) -> dict[str, list[tuple[int, float, int]]]:
+        """Return all points that a run has: name -> (step, value, milliseconds since 1970), sorted.
+
+        The workspace's own database is read directly: its client needs a call for each metric, a hundred times as long.
+        """
+        found: dict[str, list[tuple[int, float, int]]] = {}
+        rows = _rows(self._own, run.info.run_id) if self._own else self._asked(run)
+        for name, step, value, time in rows:
+            found.setdefault(name, []).append((step, value, time))
+        return {name: sorted(points) for name, points in found.items()}
+
+    def _asked(self, run: Run) -> Iterator[tuple[str, int, float, int]]:
+        for name in run.data.metrics:
+            for metric in self._client.get_metric_history(run.info.run_id, name):
+                yield name, metric.step, metric.value, metric.timestamp
+
     def delete(self, run: Run, reason: str) -> None:
         """Delete a run (MLflow keeps it in its bin), saying why."""
         self._client.set_tag(run.info.run_id, "slws.superseded", reason)
@@ -139,7 +181,7 @@ class Store:
         """
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        tag, digest = f"slws.artifacts.{folder}", _digest(files)
+        tag, digest = f"slws.artifacts.{folder}", digest_of(files)
         if run.data.tags.get(tag) == digest:
             return
         repository: Any = get_artifact_repository(run.info.artifact_uri, tracking_uri=self.uri)
@@ -153,7 +195,7 @@ class Store:
         from mlflow.entities import Metric, Param, RunTag
 
         parts = zip_longest(
-            _chunks([Metric(name, value, _milliseconds(time), step) for name, value, step, time in points], 800),
+            _chunks([Metric(name, value, milliseconds(time), step) for name, value, step, time in points], 800),
             _chunks([Param(name, value) for name, value in params.items()], 100),
             _chunks([RunTag(name, value) for name, value in tags.items()], 100),
             fillvalue=(),
@@ -167,7 +209,7 @@ class Store:
             if run.info.status != status:
                 self._client.update_run(run.info.run_id, status=status)
             return bool(run.info.status != status)
-        end_ms = _milliseconds(ended) if ended is not None else None
+        end_ms = milliseconds(ended) if ended is not None else None
         if run.info.status == status and (status == MLFLOW_STATUS["pending"] or run.info.end_time == end_ms):
             return False
         self._client.set_terminated(run.info.run_id, status, end_ms)
@@ -190,9 +232,37 @@ def new_database(path: Path) -> None:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         _connect(f"sqlite:///{temporary.absolute()}")
+        for ending in SIDECARS:  # of the old file: SQLite would undo their changes in the new one
+            path.with_name(path.name + ending).unlink(missing_ok=True)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def forget_artifacts(workspace: Workspace) -> None:
+    """Remove the reports and study files that runs of a replaced database hold; what else stands beside them stays."""
+    for artifacts in (workspace.path / "mlartifacts").glob("*/*/artifacts"):
+        for ours in OUR_ARTIFACTS:
+            shutil.rmtree(artifacts / ours, ignore_errors=True)
+        for emptied in (artifacts, artifacts.parent, artifacts.parent.parent, artifacts.parent.parent.parent):
+            with contextlib.suppress(OSError):  # it holds something else
+                emptied.rmdir()
+
+
+def _rows(database: Path, run_id: str) -> list[tuple[str, int, float, int]]:
+    query = "SELECT key, step, value, timestamp FROM metrics WHERE run_uuid = ?"
+    with contextlib.closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+        return connection.execute(query, (run_id,)).fetchall()
+
+
+def own_database(workspace: Workspace) -> Path:
+    """Return the path of the workspace's own SQLite file."""
+    return (workspace.path / "mlflow.db").absolute()
+
+
+def own_uri(workspace: Workspace) -> str:
+    """Return the URI of the workspace's own SQLite file."""
+    return f"sqlite:///{own_database(workspace)}"
 
 
 def _connect(uri: str) -> MlflowClient:
@@ -205,7 +275,8 @@ def _connect(uri: str) -> MlflowClient:
     return client
 
 
-def _digest(files: dict[str, Path]) -> str:
+def digest_of(files: dict[str, Path]) -> str:
+    """Return a digest of files, path within their folder -> source, by names and contents."""
     contents = [(name, hashlib.sha256(source.read_bytes()).hexdigest()) for name, source in sorted(files.items())]
     return hashlib.sha256(repr(contents).encode()).hexdigest()[:12]
 
@@ -217,7 +288,3 @@ def _chunks(items: list[Any], size: int) -> Iterator[list[Any]]:
 def is_http(uri: str) -> bool:
     """Say whether a store is a server, which keeps artifacts and has the UI itself."""
     return uri.startswith(("http://", "https://"))
-
-
-def _milliseconds(seconds: float) -> int:
-    return round(seconds * 1000)

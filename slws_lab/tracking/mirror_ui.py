@@ -7,6 +7,7 @@ link opens one.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import sys
@@ -15,8 +16,9 @@ from typing import Any
 
 from slws_lab.spec import Study
 from slws_lab.tracking.folder import Workspace
-from slws_lab.tracking.mirror_store import is_http, set_environment
+from slws_lab.tracking.mirror_store import is_http, own_uri, set_environment
 
+LOOPBACK = "127.0.0.1"
 STUDY_VIEW, ARMS_VIEW, RUNS_VIEW = "slws-study", "slws-arms", "slws-runs"
 FIXED_COLUMNS = ("1", "attributes.`Run Name`", "runDateAndNestInfo")  # MLflow's names of what it always shows
 WIDTHS = {"1": 50, "attributes.`Run Name`": 380, "runDateAndNestInfo": 150, "tags.`slws.status`": 190}
@@ -27,30 +29,37 @@ def default_uri(workspace: Workspace) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or own_uri(workspace)
 
 
-def own_uri(workspace: Workspace) -> str:
-    """Return the URI of the workspace's own SQLite file."""
-    return f"sqlite:///{(workspace.path / 'mlflow.db').absolute()}"
+def ui_command(workspace: Workspace, uri: str | None, port: int, host: str = LOOPBACK) -> list[str]:
+    """Return what starts MLflow's UI on a store; empty if the store is a server, which has one.
 
-
-def ui_command(workspace: Workspace, uri: str | None, port: int) -> list[str]:
-    """Return what starts MLflow's UI on a store, for this machine only; empty if the store is a server, which has one.
-
-    MLflow's telemetry is switched off for children of this process.
+    The store goes to children of this process by a variable, since any user of the machine can read a command and a
+    store's address may hold a password. MLflow's telemetry is switched off for them, and Python files in the current
+    folder are not taken for packages.
 
     Args:
         workspace: Where artifacts are.
         uri: The store; None means the default one.
-        port: Port on the loopback address.
+        port: Port on the host.
+        host: Address to listen on; the default one cannot be reached from other machines.
     """
     set_environment()
     store = uri or default_uri(workspace)
     if is_http(store):
         return []
+    os.environ |= {"MLFLOW_BACKEND_STORE_URI": store, "PYTHONSAFEPATH": "1"}
     artifacts = (workspace.path / "mlartifacts").absolute().as_uri()
     return [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-        "--backend-store-uri", store, "--artifacts-destination", artifacts,
+        sys.executable, "-P", "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1",
+        "--artifacts-destination", artifacts,
     ]  # fmt: skip
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether an address is reached from this machine alone; a name other than localhost counts as not."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def experiment_tags(study: Study) -> dict[str, str]:

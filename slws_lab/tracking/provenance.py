@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -31,6 +32,12 @@ PACKAGES = (
 )
 HOME = Path(__file__).parents[1]
 NOT_CODE = (":(exclude)reports", ":(exclude).slws")
+# Files that hold secrets by custom; what has changed in them is no part of a run's record, tracked by git or not.
+SECRET_FILES = (".env", ".env.*", "*.env", ".netrc", ".pypirc", "*.pem", "*.key", "id_rsa*", "id_ed25519*", "credentials*")  # fmt: skip
+NOT_SHOWN = tuple(f":(exclude,glob)**/{name}" for name in SECRET_FILES)
+SECRET_NAME = re.compile("token|secret|passw|credential|api_?key|access_?key|private_?key", re.IGNORECASE)
+IN_URL = re.compile(r"(?<=://)[^/\s]+@")
+SHORTEST_SECRET = 8  # a shorter value may be an ordinary word
 
 
 @cache
@@ -121,14 +128,33 @@ def packages() -> dict[str, str]:
 
 
 def git_state(root: Path) -> dict[str, Any]:
-    """Return commit, whether the tree differs from it (reports/ and .slws/ aside), files that git does not know, and the difference."""
+    """Return commit, whether the tree differs from it (reports/ and .slws/ aside), files that git does not know, and the difference.
+
+    The difference leaves out the content of files that git does not know or is told to ignore, and of those that hold secrets.
+    """
     commit = _git(root, "rev-parse", "HEAD")
     if commit is None:
         return {"commit": None, "dirty": None, "untracked": [], "diff": ""}
     status = _git(root, "status", "--porcelain", "--", ".", *NOT_CODE) or ""
     untracked = [line[3:] for line in status.splitlines() if line.startswith("??")]
-    diff = _git(root, "diff", "--binary", "HEAD", "--", ".", *NOT_CODE) or ""
+    ignored = (_git(root, "ls-files", "-z", "--cached", "--ignored", "--exclude-standard") or "").split("\0")
+    hidden = [f":(exclude,literal){name}" for name in ignored if name]
+    plain = ("--binary", "--no-ext-diff", "--no-textconv")
+    diff = _git(root, "diff", *plain, "HEAD", "--", ".", *NOT_CODE, *NOT_SHOWN, *hidden) or ""
     return {"commit": commit.strip(), "dirty": bool(status), "untracked": untracked, "diff": diff}
+
+
+def redacted(text: str) -> str:
+    """Return text without what it may have picked up of secrets: names and passwords in URLs, values of secret variables.
+
+    Args:
+        text: A message or a log line, of ours or of a library.
+    """
+    text = IN_URL.sub("", text)
+    for name, value in os.environ.items():
+        if len(value) >= SHORTEST_SECRET and SECRET_NAME.search(name):
+            text = text.replace(value, f"<{name}>")
+    return text
 
 
 def machine() -> dict[str, Any]:
@@ -152,7 +178,7 @@ def _processor() -> str:
 def _git(root: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=30, check=True,
+            ["git", "-c", "core.fsmonitor=false", "-C", str(root), *arguments], capture_output=True, text=True, timeout=30, check=True,
             env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"}, errors="replace",
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):

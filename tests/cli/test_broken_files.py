@@ -16,8 +16,11 @@ BROKEN_STUDIES: dict[str, tuple[str, str, list[str]]] = {
     "number as text": ("margin: 1.0", 'margin: "1.0"', ["'1.0'", "valid number", "(comparisons.margin)"]),
     "true as number": ("margin: 1.0", "margin: true", ["True", "(comparisons.margin)"]),
     "no seeds": ("seeds: 3", "seeds: 0", ["between 1 and 1000000", "(seeds)"]),
-    "seeds as needed": ("seeds: 3", "seeds: {min: 3, max: 5}", ["does not heed it yet", "tiny.yaml:8:8", "give a number of seeds"]),
-    "a budget": ("seeds: 3", "seeds: 3\nbudget: {device_hours: 1}", ["does not heed it yet", "(budget)", "leave `budget` out"]),
+    "seeds as needed, too few": ("seeds: 3", "seeds: {min: 2, max: 5}", ["greater than or equal to 3", "tiny.yaml:8:14"]),
+    "seeds as needed with another correction": (
+        "seeds: 3\nmetric: {name: val/top1, weights: raw}\ncomparisons: {margin: 1.0}",
+        "seeds: {min: 3, max: 5}\ncomparisons: {correction: bh}", ["Holm's correction, not with bh", "tiny.yaml:9:27", "number of seeds"]),
+    "a budget of nothing": ("seeds: 3", "seeds: 3\nbudget: {device_hours: 0}", ["greater than 0", "(budget.device_hours)"]),
     "negative seed": ("seeds: 3", "seeds: [0, -1]", ["greater than or equal to 0", "(seeds.1)"]),
     "seed twice": ("seeds: 3", "seeds: [1, 1]", ["a seed is given twice"]),
     "unknown level": ("[none, linear]", "[none, lineal]", ["'lineal' is not allowed", "5:28", "did you mean 'linear'?"]),
@@ -52,10 +55,10 @@ BROKEN_STUDIES: dict[str, tuple[str, str, list[str]]] = {
     "moving average that is not there": (
         "weights: raw}",
         "weights: ema}\nset: {train.ema_decay: null}", ["there is none", "(metric.weights)"]),
-    "python object": ("seeds: 3", "seeds: !!python/object/apply:os.system ['true']", ["tag", "is not allowed here", "(seeds)"]),
+    "python object": ("seeds: 3", "seeds: !!python/object/apply:os.system ['true']", ["tag", "is not allowed here", "tiny.yaml:8:8"]),
     "broken YAML": ("seeds: 3", "seeds: [3", ["tiny.yaml:"]),
-    "alias of itself": ("seeds: 3", "seeds: &a [*a]", ["(seeds.0)"]),
-    "nested deeply": ("seeds: 3", "seeds: " + "[" * 40 + "]" * 40, ["nested too deeply"]),
+    "alias of itself": ("seeds: 3", "seeds: &a [*a]", ["alias *a", "tiny.yaml:8:12"]),
+    "nested deeply": ("seeds: 3", "seeds: " + "[" * 40 + "]" * 40, ["nested more than 20 deep"]),
     "a billion runs": (
         "shuffle.schedule: [none, linear]\ndesigns:\n  - grid: [shuffle.schedule]\nseeds: 3",
         f"train.epochs: {list(range(1, 1001))}\n  train.batch_size: {list(range(1, 1001))}\ndesigns:\n"
@@ -140,6 +143,7 @@ def test_studies_that_are_not_there(name: str, project: Folder, slws: Slws, caps
     refuse(slws, project, capsys, "run", name)
 
 
+@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [

@@ -42,6 +42,7 @@ def test_every_command_explains_itself(command: str, slws: Slws, capsys: pytest.
     assert "Usage: slws" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("here")
 def test_plan_is_machine_readable_and_creates_no_run(
     project: Folder, slws: Slws, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -65,12 +66,34 @@ def test_plan_says_what_the_seeds_can_find(
     assert slws("plan", "tiny", cwd=project.path) == 0
     said = capsys.readouterr().out
     assert "1 contrast; 3 seeds find a mean difference of 3.26 standard deviations" in said
-    assert "how many seeds the margin of 1 points needs is known once" in said
+    assert "how many seeds the margin of 1 point needs is known once" in said
     _plant(project)
     assert slws("plan", "tiny", cwd=project.path) == 0
     told = capsys.readouterr().out
     assert "differences, now 3.26 points (80% power" in told  # the deltas 1, 2, 3 have a standard deviation of 1
-    assert "the margin of 1 points needs 11 seeds" in told
+    assert "the margin of 1 point needs 11 seeds" in told
+
+
+def test_plan_says_what_it_costs_what_is_left_of_the_budget_and_what_changes_together(
+    project: Folder, slws: Slws, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {"params": 1000, "data_fingerprint": "aa"}
+    monkeypatch.setattr(science, "check", lambda project: {arm.id: known for arm in project.design.arms})
+    text = project.study.read_text().replace("seeds: 3", "seeds: {min: 3, max: 5}\nbudget: {device_hours: 0.5}")
+    text = text.replace("  shuffle.schedule: [none, linear]\n", "  train.lr: [1e-3, 2e-3]\n  train.eps: [1e-8, 1e-7]\n")
+    project.study.write_text(text.replace("grid: [shuffle.schedule]", "zip: [train.lr, train.eps]"))
+    assert slws("plan", "tiny", cwd=project.path) == 0
+    said = capsys.readouterr().out
+    assert "2 arms x 3 to 5 seeds, as needed: 6 runs, 6 to run; 10 runs at most" in said
+    assert "cost of any arm: not known before a run of it has finished" in said and "--probe" in said
+    assert "disk: " in said and "GB free" in said
+    assert "budget: 0.5 device-hours, 0 spent; running stops before it is exceeded" in said
+    assert "train.lr and train.eps change together" in said
+    assert slws("plan", "tiny", "--json", cwd=project.path) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["confounded"] == [["train.lr", "train.eps"]] and found["most_runs"] == 10
+    assert found["cost"]["device_hours"] is None and len(found["cost"]["unknown"]) == 2
+    assert (found["budget"], found["spent"]) == (0.5, 0.0)
 
 
 def test_a_strict_report_refuses_what_is_not_declared(

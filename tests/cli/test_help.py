@@ -16,7 +16,7 @@ THEMES = {
     "Studies": ["plan", "run", "status", "rerun", "report", "study"],
     "Runs": ["why", "train", "eval"],
     "MLflow": ["ui", "sync"],
-    "Workshop": ["clean", "schema", "models", "doctor", "data"],
+    "Workshop": ["verify", "clean", "schema", "models", "doctor", "data"],
 }
 HEAVY = (
     "torch",

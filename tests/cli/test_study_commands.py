@@ -166,7 +166,7 @@ def test_all_settings_that_give_one_training_are_named(project: Folder) -> None:
     )
 
 
-def test_seeds_spent_as_needed_are_drawn_though_running_does_not_heed_them_yet(project: Folder) -> None:
+def test_seeds_spent_as_needed_are_drawn(project: Folder) -> None:
     text = project.study.read_text().replace("seeds: 3", "seeds: {min: 3, max: 9, until: decided}")
     project.study.write_text(text)
     assert "├── seeds  3 to 9, until decided" in drawn(project.study, 200)

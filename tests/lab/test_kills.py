@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
-from conftest import Folder, numbers, run_slws, start_slws
+from conftest import Folder, numbers, on_one_core, run_slws, start_slws
 
 from slws_lab.tracking import Workspace
 from slws_lab.tracking.claim import owner_of
@@ -54,14 +54,14 @@ def test_kill_of_a_worker(fresh: Folder, finished: Folder) -> None:
 
 
 def test_kill_of_the_whole_tree(fresh: Folder, finished: Folder) -> None:
-    process = start_slws(fresh, "run", "tiny")
+    process = start_slws(fresh, "run", "tiny", **on_one_core())
     wait_for(lambda: in_the_middle(fresh), "run in the middle")
     tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     assert len(tree) >= 2
     for one in tree:
         one.kill()
     process.communicate()
-    run_slws(fresh, "run", "tiny")
+    run_slws(fresh, "run", "tiny", **on_one_core())
     assert same_numbers(fresh, finished)
     assert claims(fresh) == []
 
@@ -88,5 +88,5 @@ def test_an_interrupt_stops_cleanly_and_the_same_command_goes_on(fresh: Folder, 
     assert "Traceback" not in out + err
     assert not any(worker.is_running() for worker in workers)
     assert claims(fresh) == []
-    run_slws(fresh, "run", "tiny")
+    run_slws(fresh, "run", "tiny", **on_one_core())
     assert same_numbers(fresh, finished)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 
 import pytest
-from conftest import Folder, Slws, numbers, run_slws, start_slws
+from conftest import Folder, Here, numbers, on_one_core, run_slws, start_slws
 
 from slws_lab.lab.project import Project
 from slws_lab.spec import flatten
-from slws_lab.tracking import Attempt, Workspace, journal
+from slws_lab.tracking import Attempt, Workspace, journal, starts
+
+IN_PROCESS = ("--launcher", "in_process")
 
 
 def runs(folder: Folder) -> list[Attempt]:
@@ -33,9 +34,9 @@ def test_nothing_is_left_behind_but_results(finished: Folder) -> None:
     assert list((finished.workspace / "jobs").iterdir()) == []
 
 
-def test_the_same_command_again_starts_nothing(finished_copy: Folder) -> None:
+def test_the_same_command_again_starts_nothing(finished_copy: Folder, run_here: Here) -> None:
     before = [(attempt.path, attempt.starts.read_text()) for attempt in runs(finished_copy)]
-    assert "0 runs executed" in run_slws(finished_copy, "run", "tiny")
+    assert "0 runs executed" in run_here(finished_copy, "run", "tiny")
     assert [(attempt.path, attempt.starts.read_text()) for attempt in runs(finished_copy)] == before
 
 
@@ -67,8 +68,8 @@ def test_mlflow_holds_what_the_folders_hold(finished: Folder) -> None:
     assert {"report/report.html", "report/table.tex", "report/manifest.json"} <= artifacts
 
 
-def test_the_in_process_launcher_gives_the_same_bits(finished: Folder, fresh: Folder) -> None:
-    run_slws(fresh, "run", "tiny", "--launcher", "in_process", "--only", "seed=0", code=1)
+def test_the_in_process_launcher_gives_the_same_bits(finished: Folder, fresh: Folder, run_here: Here) -> None:
+    run_here(fresh, "run", "tiny", *IN_PROCESS, "--only", "seed=0", code=1)
     first, second = (numbers(folder.path / "reports/tiny/records.csv") for folder in (finished, fresh))
     place = ("commit", "code")
     for row, other in zip(first, second, strict=True):
@@ -82,8 +83,7 @@ def test_the_in_process_launcher_gives_the_same_bits(finished: Folder, fresh: Fo
 
 def test_a_rerun_of_an_arm_is_identical_from_a_fresh_and_from_a_warm_worker(finished_copy: Folder) -> None:
     """On one core one worker executes the arm's three runs: the first fresh, the others warm."""
-    one_core = {"preexec_fn": lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})}
-    printed = run_slws(finished_copy, "rerun", "tiny", "schedule=linear", "--verify", "--json", **one_core)
+    printed = run_slws(finished_copy, "rerun", "tiny", "schedule=linear", "--verify", "--json", **on_one_core())
     answers = json.loads(printed)
     assert [answer["differences"] for answer in answers] == [[], [], []]
     assert [answer["attempt"] for answer in answers] == [2, 2, 2]
@@ -91,59 +91,62 @@ def test_a_rerun_of_an_arm_is_identical_from_a_fresh_and_from_a_warm_worker(fini
     assert (len(pids), len(set(pids))) == (3, 1)
 
 
-def test_a_rerun_that_differs_says_where_is_flagged_and_replaces_only_when_asked(finished_copy: Folder) -> None:
+def test_a_rerun_that_differs_says_where_is_flagged_and_replaces_only_when_asked(
+    finished_copy: Folder, run_here: Here
+) -> None:
     attempt = runs(finished_copy)[0]
     lines = attempt.journal.read_text().splitlines()
     entry = json.loads(lines[1])
     entry["metrics"]["val/loss"] += 1e-9
     attempt.journal.write_text("\n".join([lines[0], json.dumps(entry)]) + "\n")
-    printed = run_slws(finished_copy, "rerun", "tiny", attempt.run_id, "--verify", "--json", code=1)
+    printed = run_here(finished_copy, "rerun", "tiny", attempt.run_id, "--verify", "--json", *IN_PROCESS, code=1)
     (answer,) = json.loads(printed)
     assert [(d["what"], d["epoch"]) for d in answer["differences"]] == [("val/loss", 2)]
-    status = json.loads(run_slws(finished_copy, "status", "tiny", "--json"))
+    status = json.loads(run_here(finished_copy, "status", "tiny", "--json"))
     (flagged,) = [run for run in status["runs"] if run["differs"]]
     assert (flagged["run_id"], flagged["attempt"], flagged["attempts"]) == (attempt.run_id, 1, 2)
-    run_slws(finished_copy, "rerun", "tiny", attempt.run_id, "--replace")
-    status = json.loads(run_slws(finished_copy, "status", "tiny", "--json"))
+    run_here(finished_copy, "rerun", "tiny", attempt.run_id, "--replace", *IN_PROCESS)
+    status = json.loads(run_here(finished_copy, "status", "tiny", "--json"))
     assert [run["attempt"] for run in status["runs"] if run["run_id"] == attempt.run_id] == [3]
 
 
-def test_a_failed_run_is_recorded_the_study_goes_on_and_the_same_command_tries_it_again(fresh: Folder) -> None:
+def test_a_failed_run_is_recorded_the_study_goes_on_and_the_same_command_tries_it_again(
+    fresh: Folder, run_here: Here
+) -> None:
     design = Project.open(str(fresh.study)).design
     victim = Workspace(fresh.workspace).run(design.runs[0])
     victim.create(design.runs[0])
-    victim.new_attempt().checkpoint.write_text("in the way")
-    printed = run_slws(fresh, "run", "tiny", "--only", "seed=0", code=1)
-    assert "1 failed: " in printed
-    assert "Error" in (victim.attempts()[0].result() or {})["cause"]
-    assert "Traceback" in victim.attempts()[0].log.read_text()
-    status = json.loads(run_slws(fresh, "status", "tiny", "--json", code=1))
+    attempt = victim.new_attempt()
+    for _ in range(starts.MAX_WITHOUT_PROGRESS):
+        starts.note_start(attempt, threads=1, made_by="planted")
+    printed = run_slws(fresh, "run", "tiny", "--only", "seed=0", code=1, **on_one_core())
+    assert "1 failed: the process died 3 times" in printed
+    assert "--retry lost" in printed
+    status = json.loads(run_here(fresh, "status", "tiny", "--json", code=1))
     assert [run["status"] for run in status["runs"] if run["seed"] == 0] == ["failed", "finished"]
-    run_slws(fresh, "run", "tiny", "--only", "seed=0", code=1)
+    run_here(fresh, "run", "tiny", "--only", "seed=0", *IN_PROCESS, code=1)
     assert [attempt.status for attempt in victim.attempts()] == ["failed", "finished"]
 
 
-def test_a_run_is_explained_and_stale_code_is_named_and_refreshed(
-    finished_copy: Folder, slws: Slws, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_is_explained_and_stale_code_is_named_and_refreshed(finished_copy: Folder, run_here: Here) -> None:
     attempt = runs(finished_copy)[0]
-    known = json.loads(run_slws(finished_copy, "why", attempt.run_id[:-3], "--json"))
+    known = json.loads(run_here(finished_copy, "why", attempt.run_id[:-3], "--json"))
     assert known["run_id"] == attempt.run_id
     assert known["stale"] == []
     assert known["result"]["provenance"]["modules"]["slws_lab.models.mixer"]
     result = attempt.result() or {}
     result["provenance"]["modules"]["slws_lab.models.mixer"] = "000000000000"
     attempt.finish(result)
-    assert json.loads(run_slws(finished_copy, "why", attempt.run_id, "--json"))["stale"] == [
+    assert json.loads(run_here(finished_copy, "why", attempt.run_id, "--json"))["stale"] == [
         "code changed since: slws_lab.models.mixer"
     ]
-    assert "0 runs executed" in run_slws(finished_copy, "run", "tiny")
-    assert "1 runs executed" in run_slws(finished_copy, "run", "tiny", "--refresh")
-    assert json.loads(run_slws(finished_copy, "why", attempt.run_id, "--json"))["stale"] == []
+    assert "0 runs executed" in run_here(finished_copy, "run", "tiny")
+    assert "1 run executed" in run_here(finished_copy, "run", "tiny", "--refresh", *IN_PROCESS)
+    assert json.loads(run_here(finished_copy, "why", attempt.run_id, "--json"))["stale"] == []
 
 
-def test_a_recipe_trains_alone(fresh: Folder) -> None:
-    answer = json.loads(run_slws(fresh, "train", "experiments/tiny.yaml", "--seed", "3", "--json"))
+def test_a_recipe_trains_alone(fresh: Folder, run_here: Here) -> None:
+    answer = json.loads(run_here(fresh, "train", "experiments/tiny.yaml", "--seed", "3", "--json", *IN_PROCESS))
     assert answer["status"] == "finished"
     assert answer["run_id"].startswith("shufflemamba_micro-s3-")
 
@@ -165,13 +168,13 @@ def test_a_damaged_run_is_named_and_run_again(file: str, content: str | None, fi
     assert record.next_attempt == 2
 
 
-def test_damaged_files_that_can_be_made_anew_are_made_anew(finished_copy: Folder) -> None:
+def test_damaged_files_that_can_be_made_anew_are_made_anew(finished_copy: Folder, run_here: Here) -> None:
     attempt = runs(finished_copy)[0]
     (attempt.path / "journal.jsonl").unlink()
     (attempt.path.parent / "run.json").write_text("{bad")
     (finished_copy.workspace / "mirror" / "tiny.json").write_text("{bad")
-    out = run_slws(finished_copy, "run", "tiny")
-    assert "1 runs executed" in out
+    out = run_here(finished_copy, "run", "tiny", *IN_PROCESS)
+    assert "1 run executed" in out
     project = Project.open(str(finished_copy.study))
     assert project.workspace.run(attempt.run_id).spec().seed in (0, 1, 2)
     assert (project.record(attempt.run_id).status, project.record(attempt.run_id).attempt) == ("finished", 2)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from slws_lab.tracking.mirror import Mirror, Shipped
+from slws_lab.tracking import Workspace
+from slws_lab.tracking.mirror import Mirror, MirrorAway, Shipped
+from slws_lab.tracking.mirror_audit import MirrorAudit, audit_mirror
 
 CHROMIUM = Path("/usr/bin/chromium")
 
@@ -30,6 +39,117 @@ def test_over_http(mirrored: Any, served: tuple[Any, str]) -> None:
     mirrored.check_equal()
     found = mirrored.client.list_artifacts(mirrored.parent().info.run_id, "report")
     assert [file.path for file in found] == ["report/c.md"]
+
+
+@contextmanager
+def gate(server: str, answers: int, *, lost: bool) -> Iterator[str]:
+    """Stand before a server: pass on so many requests, then answer 500 to all.
+
+    Args:
+        server: Its address.
+        answers: How many requests are answered.
+        lost: Whether the next request still reaches the server, so that only its answer is lost.
+    """
+    numbers = count()
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            number = next(numbers)
+            answer = self.pass_on(body) if number < answers + lost else None
+            status, content = answer if answer and number < answers else (500, b"{}")
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def pass_on(self, body: bytes) -> tuple[int, bytes]:
+            request = urllib.request.Request(server + self.path, body or None, method=self.command)
+            request.add_header("Content-Type", "application/json")
+            try:
+                with urllib.request.urlopen(request) as answer:
+                    return answer.status, answer.read()
+            except urllib.error.HTTPError as error:
+                return error.code, error.read()
+
+        do_GET = do_POST = do_PATCH = do_DELETE = answer
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    before = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=before.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{before.server_address[1]}"
+    finally:
+        before.shutdown()
+        before.server_close()
+        thread.join()
+
+
+def test_a_server_that_fails_again_and_again_holds_every_point_once_in_the_end(
+    mirrored: Any, served: tuple[Any, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails after ever more answers, by turns before and behind the request it fails on; points come in between."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    mirrored.uri = served[1]
+    study, design = mirrored.study("flaky")
+    folders = [mirrored.workspace.run(run) for run in design.runs]
+    attempts = [folder.attempt(1) for folder in folders]
+    for folder, run, attempt in zip(folders, design.runs, attempts, strict=True):
+        folder.create(run)
+        mirrored.write(attempt, range(1, 2))
+    failed = 0
+    for answers in range(2, 60, 3):
+        with gate(served[1], answers, lost=answers % 2 == 0) as address:
+            try:
+                with Mirror.open(mirrored.workspace, address) as mirror:
+                    mirror.ship(study, design)
+                break
+            except MirrorAway:
+                failed += 1
+        if failed == 4:
+            for attempt in attempts:
+                mirrored.write(attempt, range(2, 4))
+                mirrored.finish(attempt)
+    assert failed > 5
+    with Mirror.open(mirrored.workspace, served[1]) as mirror:
+        mirror.ship(study, design)
+        assert mirror.ship(study, design) == Shipped(0, 0)
+    assert audit_mirror(mirrored.workspace, served[1], study, design, None) == MirrorAudit(points=4 * (9 + 3))
+    assert len(mirrored.children("flaky", kind="study")) == 1
+
+
+def test_a_rebuild_on_a_server_touches_only_what_the_folders_can_make_again(
+    mirrored: Any, served: tuple[Any, str]
+) -> None:
+    mirrored.uri = served[1]
+    study, design = mirrored.study("shared")
+    client = mirrored.client
+    for number in range(2):
+        folder = mirrored.workspace.run(design.runs[number])
+        folder.create(design.runs[number])
+        attempt = folder.attempt(1)
+        mirrored.write(attempt, range(1, 4))
+        mirrored.finish(attempt)
+    mirrored.ship("shared")
+    experiment = client.get_experiment_by_name("shared").experiment_id
+    colleagues = client.create_run(
+        experiment, tags={"slws.kind": "run", "slws.study": "shared", "slws.run_id": "another"}
+    )
+    own = client.create_run(experiment, run_name="notes of a colleague")
+    changed = mirrored.children("shared")[mirrored.workspace.run(design.runs[0]).run_id]
+    client.log_metric(changed.info.run_id, "val/loss", 7.0, step=99)
+    assert len(audit_mirror(mirrored.workspace, served[1], study, design, None).wrong) == 1
+    with Mirror.open(mirrored.workspace, served[1], fresh=True) as mirror:
+        mirror.forget(study, design)
+        assert mirror.ship(study, design) == Shipped(2, 18)
+    assert audit_mirror(mirrored.workspace, served[1], study, design, None) == MirrorAudit(points=2 * (9 + 3))
+    there = {run.info.run_id for run in client.search_runs([experiment])}
+    assert {colleagues.info.run_id, own.info.run_id} < there
+    assert changed.info.run_id not in there
+    assert not (Workspace(mirrored.workspace.path).mirror / "lock").exists()
 
 
 @pytest.mark.browser

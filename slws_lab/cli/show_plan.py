@@ -1,0 +1,176 @@
+"""How a plan looks on the terminal: the arms, what would run, what it costs, and what so many seeds can find."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from rich.markup import escape
+
+from slws_lab.analysis import Prospects
+from slws_lab.analysis.power import MAX_SEEDS, POWER
+from slws_lab.cli.terminal import as_json, line, out, table
+from slws_lab.lab.foreseeing import Outlook
+from slws_lab.lab.history import Range
+from slws_lab.lab.planning import Plan
+from slws_lab.reports import wording
+from slws_lab.spec import Arm, StudySpec
+
+
+def plan(state: Plan, ahead: Outlook, json: bool) -> None:
+    """Show a study's arms with their roles, what would run at which cost, and what that many seeds can find."""
+    if json:
+        as_json({**plan_json(state), **_outlook_json(ahead)})
+        return
+    design, spec = state.project.design, state.project.study.spec
+    out.print(f"[bold]{spec.name}[/bold]  {escape(spec.question)}", soft_wrap=True)
+    out.print(_arms(state, ahead))
+    line(_size(state))
+    for text in (*_cost(state, ahead), *_prospects(spec, ahead.prospects)):
+        line(text)
+    for factors in ahead.confounded:
+        line(f"{' and '.join(factors)} change together: no number of seeds tells their effects apart")
+    if design.excluded:
+        line(f"{design.excluded} combinations are left out by `exclude`")
+    for duplicate in design.duplicates:
+        line(f"{duplicate.settings} gives the same training as '{design.arm(duplicate.arm).label}': run once")
+    stale(state)
+    line(f"run it: slws run {state.project.study.source.path}" if state.todo else "nothing to run")
+
+
+def stale(state: Plan) -> None:
+    """Say how many runs are stale, and why the first of them is."""
+    if state.stale:
+        run_id, reasons = next(iter(state.stale.items()))
+        line(
+            f"{len(state.stale)} runs are stale (`slws run STUDY --refresh` reruns them), e.g. {run_id}: {'; '.join(reasons)}"
+        )
+
+
+def plan_json(state: Plan) -> dict[str, Any]:
+    """Return a plan as a machine reads it."""
+    design, metric = state.project.design, state.project.study.spec.metric
+    arms = [
+        {"id": arm.id, "label": arm.label, "settings": arm.settings, "roles": [asdict(role) for role in arm.roles]}
+        for arm in design.arms
+    ]
+    runs = [
+        {"run_id": run.run_id, "arm": run.arm.id, "seed": run.seed, "status": run.record.status, "cause": run.record.cause,
+         "attempt": run.record.attempt, "attempts": run.record.attempts, "differs": run.record.differs,
+         "stale": state.stale.get(run.run_id, []),
+         "value": run.record.value(metric)}
+        for run in state.runs
+    ]  # fmt: skip
+    return {"study": state.project.study.spec.name, "seeds": design.seeds, "first_seeds": design.first_seeds, "arms": arms,
+            "runs": runs, "todo": len(state.todo), "most_runs": len(design.arms) * len(design.seeds),
+            "excluded": design.excluded, "duplicates": [asdict(d) for d in design.duplicates]}  # fmt: skip
+
+
+def device_hours(hours: float) -> str:
+    """Print hours of devices: `0.5 device-hours`."""
+    return f"{hours:g} device-hour{'' if hours == 1 else 's'}"
+
+
+def _outlook_json(ahead: Outlook) -> dict[str, Any]:
+    found = asdict(ahead)
+    found["prospects"] |= {"smallest_in_unit": ahead.prospects.smallest_in_unit, "power": POWER}
+    return found
+
+
+def _arms(state: Plan, ahead: Outlook) -> Any:
+    design, known = state.project.design, ahead.cost.per_arm
+    drawn = table("arm", "role", "compared to", "params", "done", "to run", *(["a run takes"] if known else []))
+    names = wording.arm_names(design)
+    selected = {run.arm.id for run in state.runs}
+    for arm in design.arms:
+        if arm.id not in selected:
+            continue
+        references = dict.fromkeys(names[role.reference] for role in arm.roles if role.reference)
+        counts = state.counts(arm.id)
+        done = counts["finished"] + counts["diverged"]
+        takes = _duration(known[arm.id].seconds.likely) if arm.id in known else wording.NOTHING
+        drawn.add_row(escape(arm.label), _role(arm), escape("; ".join(references)), f"{state.facts[arm.id]['params']:,}",
+                      str(done), str(sum(counts.values()) - done), *([takes] if known else []))  # fmt: skip
+    return drawn
+
+
+def _size(state: Plan) -> str:
+    """Say how many runs there are; of seeds as needed, how many at most."""
+    design, arms = state.project.design, wording.plural(len({run.arm.id for run in state.runs}), "arm")
+    runs = f"{wording.plural(len(state.runs), 'run')}, {len(state.todo)} to run"
+    if design.first_seeds is not None:
+        most = len(design.arms) * len(design.seeds)
+        return (
+            f"{arms} x {len(design.first_seeds)} to {len(design.seeds)} seeds, as needed: {runs}; {most} runs at most"
+        )
+    seeds = ", ".join(map(str, design.seeds)) if len(design.seeds) <= 10 else wording.plural(len(design.seeds), "seed")
+    return f"{arms} x {wording.plural(len(design.seeds), 'seed')} ({seeds}): {runs}"
+
+
+def _cost(state: Plan, ahead: Outlook) -> list[str]:
+    """Say what the runs that are left take, of time and disk, and how that stands to the budget."""
+    said, cost = [], ahead.cost
+    if cost.device_hours is not None and cost.wall_hours is not None and state.todo:
+        sources = ", ".join(
+            dict.fromkeys(cost.per_arm[run.arm.id].source for run in state.todo if run.arm.id in cost.per_arm)
+        )
+        said.append(f"cost: {_hours(cost.device_hours)} of devices, {_hours(cost.wall_hours)} of waiting with "
+                    f"{wording.plural(ahead.slots, 'run')} at a time (from {sources})")  # fmt: skip
+    if cost.unknown:
+        arms = "any arm" if len(cost.unknown) == len({run.arm.id for run in state.todo}) else ", ".join(cost.unknown)
+        said.append(
+            f"cost of {arms}: not known before a run of it has finished; `slws plan STUDY --probe` measures a few steps"
+        )
+    if state.todo:
+        said.append(f"disk: {cost.disk_gb:.2g} GB to come, {cost.free_gb:.4g} GB free")
+    if ahead.budget is not None and ahead.spent is not None:
+        left, wanted = ahead.budget - ahead.spent, cost.device_hours
+        short = " and will not suffice" if wanted is not None and wanted.low > left else ""
+        short = short or (" and may not suffice" if wanted is not None and wanted.high > left else "")
+        said.append(
+            f"budget: {device_hours(ahead.budget)}, {ahead.spent:.3g} spent; running stops before it is exceeded{short}"
+        )
+    return said
+
+
+def _prospects(spec: StudySpec, ahead: Prospects) -> list[str]:
+    """Say what the seeds can find, and how many the margin needs, as far as it can be known."""
+    rules, chance = spec.comparisons, f"{POWER:.0%} power"
+    if not ahead.contrasts:
+        return []
+    contrasts = wording.plural(ahead.contrasts, "contrast") + (
+        " in the largest block" if rules.family == "block" else ""
+    )
+    seeds = wording.plural(ahead.seeds, "seed")
+    if ahead.smallest is None:
+        return [f"{contrasts}; {seeds}: no verdict is given under 3"]
+    size = ahead.smallest_in_unit
+    unit = "" if size is None else f", now {wording.sized(float(f'{size:.3g}'), spec.metric)}"
+    said = [f"{contrasts}; {seeds} find a mean difference of {ahead.smallest:.3g} standard deviations of the paired differences{unit} "
+            f"({chance} at Holm's first step, alpha {rules.alpha:g}/{ahead.contrasts})"]  # fmt: skip
+    if rules.margin is None:
+        return said
+    margin = f"the margin of {wording.sized(rules.margin, spec.metric)}"
+    if ahead.spread is None:
+        return [*said, f"how many seeds {margin} needs is known once two runs a contrast have finished"]
+    if ahead.margin_seeds is None:
+        return [*said, f"{margin} needs more than {MAX_SEEDS} seeds to show arms equivalent that are ({chance})"]
+    needs = wording.plural(ahead.margin_seeds, "seed")
+    return [*said, f"{margin} needs {needs} to show arms equivalent that are ({chance})"]
+
+
+def _role(arm: Arm) -> str:
+    return " + ".join(dict.fromkeys(role.text for role in arm.roles))
+
+
+def _hours(hours: Range) -> str:
+    """Print a range of hours: `12 min (10 min to 15 min)`."""
+    low, likely, high = (_duration(3600 * part) for part in (hours.low, hours.likely, hours.high))
+    return likely if low == high else f"{likely} ({low} to {high})"
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.2g} s"

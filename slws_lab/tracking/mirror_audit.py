@@ -1,0 +1,196 @@
+"""Auditing the mirror: what MLflow holds of a study against the run folders. Reads only; nothing is made or mended here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slws_lab.spec import Design, Study
+from slws_lab.tracking import journal, mirror_content
+from slws_lab.tracking.audit import Fault
+from slws_lab.tracking.folder import Attempt, Workspace
+from slws_lab.tracking.mirror import artifacts
+from slws_lab.tracking.mirror_content import MLFLOW_STATUS, PARENT, Content, Points, milliseconds
+from slws_lab.tracking.mirror_state import Offsets
+from slws_lab.tracking.mirror_store import (
+    Store,
+    digest_of,
+    own_database,
+    own_uri,
+    reaching,
+    set_environment,
+)
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+
+@dataclass
+class MirrorAudit:
+    """What an audit of one study's mirror found.
+
+    Attributes:
+        behind: What MLflow lacks, or holds an older version of; the next pass sends it.
+        wrong: What MLflow holds and the folders do not say; no pass touches it.
+        points: How many values over epochs were compared.
+    """
+
+    behind: list[Fault] = field(default_factory=list)
+    wrong: list[Fault] = field(default_factory=list)
+    points: int = 0
+
+
+def audit_mirror(workspace: Workspace, uri: str, study: Study, design: Design, report: Path | None) -> MirrorAudit:
+    """Compare a study's runs in a store with the folders: points, params, tags, states, times, parents.
+
+    Args:
+        workspace: Its run folders are the truth.
+        uri: The MLflow tracking URI.
+        study: The study.
+        design: Its design.
+        report: The report's folder, whose files the parent holds; None leaves them out.
+
+    Raises:
+        MirrorAway: The store cannot be reached, or is damaged.
+    """
+    set_environment()
+    place = own_database(workspace) if uri == own_uri(workspace) else uri
+    if isinstance(place, Path) and not place.exists():
+        return MirrorAudit(behind=[Fault(place, "there is no MLflow store yet")])
+    with reaching(workspace, uri):
+        store = Store(workspace, uri)
+        offsets = Offsets(workspace.mirror / f"{study.spec.name}.json")
+        return _Comparison(workspace, store, place, offsets).run(study, design, report)
+
+
+class _Comparison:
+    """One study's mirror against its folders."""
+
+    def __init__(self, workspace: Workspace, store: Store, place: Path | str, offsets: Offsets) -> None:
+        self._workspace, self._store, self._place, self._offsets = workspace, store, place, offsets
+        self._found = MirrorAudit()
+
+    def run(self, study: Study, design: Design, report: Path | None) -> MirrorAudit:
+        name = study.spec.name
+        experiment = self._store.find(name)
+        runs = self._store.runs(experiment, name) if experiment else []
+        held: dict[str, Run] = {}
+        for run in runs:
+            key = mirror_content.key_of(run)
+            if held.setdefault(key, run) is not run:
+                self._behind(f"{key} is there twice")
+        parent = held.get(PARENT)
+        if parent is None:
+            self._behind(f"study {name} was never sent")
+            return self._found
+        wanted = self._wanted(study, design)
+        for run_id, (attempt, content) in wanted.items():
+            content.tags["mlflow.parentRunId"] = parent.info.run_id
+            self._child(run_id, held.get(run_id), attempt, content)
+        if study.source is not study.recipe:  # a recipe's trainings share a parent, which tells of the last one
+            self._parent(parent, study, design, {run_id: content for run_id, (_, content) in wanted.items()})
+        for kind, files in artifacts(study, report).items() if report else ():
+            if parent.data.tags.get(f"slws.artifacts.{kind}") != digest_of(files):
+                self._behind(f"study {name}: MLflow holds an older {kind}")
+        return self._found
+
+    def _wanted(self, study: Study, design: Design) -> dict[str, tuple[Attempt, Content]]:
+        wanted = {}
+        for (arm_id, seed), run_id in design.run_ids.items():
+            attempt = self._workspace.run(run_id).chosen()
+            if attempt is not None and mirror_content.begun(attempt):
+                content = mirror_content.child(study, design, design.arm(arm_id), seed, attempt)
+                wanted[run_id] = attempt, content
+        return wanted
+
+    def _child(self, run_id: str, child: Run | None, attempt: Attempt, content: Content) -> None:
+        """Compare a child. Of a run that has not ended only what MLflow holds is compared: the rest is on its way."""
+        if child is None or (other := mirror_content.another(child, content)):
+            self._behind(f"{run_id}: {other if child else 'it is not there'}")
+            return
+        entries = list(journal.read(attempt.journal))
+        points = journal.points(iter(entries))
+        ended = attempt.status is not None
+        behind, wrong = [], list(_params(child, content))
+        if ended:
+            content.tags.update(mirror_content.nonfinite(points))
+            behind += [*_tags(child, content), *_state(child, content)]
+        lacking, false = self._points(child, points, content)
+        sent = self._offsets.sure(child.info.run_id) and self._offsets.of(child.info.run_id) >= (
+            entries[-1].end if entries else 0
+        )
+        wrong += false
+        (wrong if sent else behind).extend(lacking if ended else [])  # no pass sends again what it has noted as sent
+        self._note(run_id, behind, wrong)
+
+    def _parent(self, parent: Run, study: Study, design: Design, children: dict[str, Content]) -> None:
+        content = mirror_content.parent(study, design, children)
+        still = all(child.status != MLFLOW_STATUS["running"] for child in children.values())
+        behind = [*_tags(parent, content), *_state(parent, content)] if still else []
+        self._note(f"study {study.spec.name}", behind, list(_params(parent, content)))
+
+    def _points(self, child: Run, points: Points, content: Content) -> tuple[list[str], list[str]]:
+        """Return what a child lacks of the journal's points and the result's figures, and what it holds instead."""
+        wanted = {
+            name: {step: (value, milliseconds(time)) for step, (value, time) in curve.items() if math.isfinite(value)}
+            for name, curve in points.items()
+        }
+        wanted |= {name: {0: (value, milliseconds(content.ended or 0.0))} for name, value in content.figures.items()}
+        held = self._store.history(child)
+        lacking, false = [], []
+        for name in sorted({*wanted, *held}):
+            curve = wanted.get(name, {})
+            self._found.points += len(curve)
+            steps = [step for step, *_ in held.get(name, [])]
+            lacking += [f"{name} lacks step {step}" for step in curve.keys() - set(steps)]
+            for step, value, time in held.get(name, []):
+                if (value, time) != curve.get(step):
+                    false.append(f"{name} is {value} at step {step}, time {time}, not {_told(curve.get(step))}")
+            latest = child.data.metrics.get(name)
+            if held.get(name) and latest != held[name][-1][1]:
+                false.append(f"the last {name} is shown as {latest}")
+        return lacking, false
+
+    def _note(self, what: str, behind: list[str], wrong: list[str]) -> None:
+        if behind:
+            self._behind(f"{what}: {_first(behind)}")
+        if wrong:
+            self._found.wrong.append(Fault(self._place, f"{what}: {_first(wrong)}"))
+
+    def _behind(self, what: str) -> None:
+        self._found.behind.append(Fault(self._place, what))
+
+
+def _params(run: Run, content: Content) -> Iterator[str]:
+    """Those of a study may change, and then stand as tags, see `Store.update`; those of a run may not."""
+    for name, value in content.params.items():
+        now = run.data.params.get(name)
+        if mirror_content.key_of(run) == PARENT:
+            now = run.data.tags.get(f"slws.now.{name}", now)
+        if now != value:
+            yield f"param {name} is {now}, not {value}"
+
+
+def _tags(run: Run, content: Content) -> Iterator[str]:
+    for name, value in content.tags.items():
+        if run.data.tags.get(name) != value:
+            yield f"tag {name} is {run.data.tags.get(name)}, not {value}"
+
+
+def _state(run: Run, content: Content) -> Iterator[str]:
+    if run.info.status != content.status:
+        yield f"its status is {run.info.status}, not {content.status}"
+    if content.ended is not None and run.info.end_time != milliseconds(content.ended):
+        yield f"its end is {run.info.end_time}, not {milliseconds(content.ended)}"
+
+
+def _told(point: tuple[float, int] | None) -> str:
+    return "there" if point is None else f"{point[0]}, time {point[1]}"
+
+
+def _first(differences: list[str]) -> str:
+    more = len(differences) - 1
+    return differences[0] + (f" (and {more} more)" if more else "")

@@ -58,7 +58,8 @@ def cells(table: ResultTable, levels: Levels, given: Settings | None = None, wha
     arms = [_arm(table, cell, given or {}) for cell in wanted]
     missing = [_text(cell) for cell, arm in zip(wanted, arms, strict=True) if arm is None]
     if missing:
-        raise UserError(f"{what} needs every combination: {len(missing)} of {len(arms)} arms are missing: {_some(missing)}",
+        are = "is" if len(missing) == 1 else "are"
+        raise UserError(f"{what} needs every combination: {len(missing)} of {len(arms)} arms {are} missing: {_some(missing)}",
                         where=f"study {table.study.name}", todo="add them to the study, or leave out a level or a factor")  # fmt: skip
     values = table.values[[arm for arm in arms if arm is not None]]
     common = values.dropna()

@@ -98,7 +98,7 @@ class Contrast:
         facts.append(f"{self.n} {'pair' if self.n == 1 else 'pairs'}")
         if self.look is not None:
             facts.append(
-                f"{100 * (1 - self.level):.3g} % interval, look at {self.look.seeds} of at most {self.look.last} seeds"
+                f"{100 - float(f'{100 * self.level:.2g}'):.8g} % interval, look at {self.look.seeds} of at most {self.look.last} seeds"
             )
         return f"{arm} - {reference}: {sized(self.delta, self.low, self.high)}, {self.verdict}{below}{why} ({', '.join(facts)})"
 

@@ -19,9 +19,9 @@ import numpy as np
 from slws_lab.analysis.cells import cells
 from slws_lab.analysis.effects import Effect, corrected, effect
 from slws_lab.analysis.results import ResultTable
-from slws_lab.analysis.statistics import Array
+from slws_lab.analysis.statistics import MIN_PAIRS, Array
 from slws_lab.errors import UserError
-from slws_lab.spec import short_names
+from slws_lab.spec import Arm, short_names
 from slws_lab.spec.levels import Level, Settings
 
 MIN_DOSES = 3
@@ -93,6 +93,7 @@ def dose_response(
     *,
     given: Settings | None = None,
     log: bool = False,
+    absent: float | None = None,
 ) -> DoseResponse:
     """Fit the metric against a numeric factor, the other factors being equal.
 
@@ -102,17 +103,19 @@ def dose_response(
         doses: Its levels to fit; None takes all numbers among them.
         given: Levels of other factors; one that is not named is at the baseline's.
         log: Whether to fit against the logarithm of the dose, as learning rates ask for.
+        absent: The dose of the arm in which the factor is off by its `when`; None leaves that arm out.
 
     Raises:
-        UserError: No such factor, fewer than 3 doses, a dose without a logarithm, or fewer than 3 common seeds.
+        UserError: No such factor, fewer than 3 doses, a dose without a logarithm, fewer than 3 common seeds, or with `absent`
+            no single arm in which the factor is off.
     """
-    chosen = sorted(_doses(table, factor, doses, log))
-    grid = cells(table, {factor: chosen}, given, "a dose-response fit")
-    means = grid.values.mean(axis=0)
+    chosen = _doses(table, factor, doses, log, absent)
+    seeds, values = _values(table, factor, chosen, given or {}, absent)
+    means = values.mean(axis=0)
     x = np.log10(chosen) if log else np.array(chosen, float)
     middle, half = (x[0] + x[-1]) / 2, (x[-1] - x[0]) / 2
     z = (x - middle) / half  # from -1 to 1, so that the fit is well conditioned
-    bend, slope, height = np.polyfit(z, grid.values.T, 2)
+    bend, slope, height = np.polyfit(z, values.T, 2)
     alpha, goal = table.study.comparisons.alpha, table.study.metric.goal
     found = _best(bend, slope, alpha, 1.0 if goal == "maximize" else -1.0)
     ends = [None if end is None else _dose(middle + half * end, log) for end in (found.low, found.high)]
@@ -122,12 +125,50 @@ def dose_response(
     (curvature,) = corrected([effect(f"curvature over {name}", (factor,), bend + height, height, alpha)], "holm")
     quadratic = np.polyval([bend.mean(), slope.mean(), height.mean()], z)
     return DoseResponse(
-        factor, tuple(map(float, chosen)), grid.seeds, tuple(map(float, means)), direction, isotonic, _trend_p(grid.values),
+        factor, tuple(map(float, chosen)), seeds, tuple(map(float, means)), direction, isotonic, _trend_p(values),
         tuple(map(float, quadratic)), curvature, best, log,
     )  # fmt: skip
 
 
-def _doses(table: ResultTable, factor: str, doses: Sequence[Level] | None, log: bool) -> list[float]:
+def off_arms(table: ResultTable, factor: str, given: Settings) -> list[Arm]:
+    """Return the arms in which a factor is off by its `when`, all else being equal but for the factors that its `when` names.
+
+    Args:
+        table: The results.
+        factor: The factor.
+        given: Levels of other factors; one that is not named is at the baseline's.
+    """
+    study = table.study
+    switches = study.factors[factor].when if factor in study.factors else {}
+    usual = {name: one.values[0] for name, one in study.factors.items()} | study.baseline | given
+    off = [arm for arm in table.design.arms if switches and factor not in arm.settings]
+    return [arm for arm in off if all(n in switches or level == usual.get(n, ...) for n, level in arm.settings.items())]
+
+
+def _values(
+    table: ResultTable, factor: str, doses: list[float], given: Settings, absent: float | None
+) -> tuple[tuple[int, ...], Array]:
+    """Return the seeds at which all doses have a value, and the values, shape (seeds, doses)."""
+    grid = cells(table, {factor: [dose for dose in doses if dose != absent]}, given, "a dose-response fit")
+    if absent is None:
+        return grid.seeds, grid.values
+    arms = off_arms(table, factor, given)
+    if len(arms) != 1:
+        named = f": {'; '.join(arm.label for arm in arms)}" if arms else ""
+        raise UserError(f"{len(arms)} arms in which '{factor}' is off{named}", where=f"study {table.study.name}",
+                        allowed="one, where absent is its dose", todo="leave `absent` out")  # fmt: skip
+    off = table.values.loc[list(grid.seeds), arms[0].id].to_numpy()
+    kept = np.isfinite(off)
+    if kept.sum() < MIN_PAIRS:
+        raise UserError(f"a dose-response fit needs {MIN_PAIRS} seeds that '{arms[0].label}' and the other arms finished, not {kept.sum()}",
+                        where=f"study {table.study.name}", todo="run more seeds, or leave `absent` out")  # fmt: skip
+    seeds = tuple(seed for seed, both in zip(grid.seeds, kept, strict=True) if both)
+    return seeds, np.insert(grid.values[kept], doses.index(absent), off[kept], axis=1)
+
+
+def _doses(
+    table: ResultTable, factor: str, doses: Sequence[Level] | None, log: bool, absent: float | None
+) -> list[float]:
     known = list(dict.fromkeys(repr(a.settings[factor]) for a in table.design.arms if factor in a.settings))
     if not known:
         raise UserError(f"no arm of study {table.study.name} varies '{factor}'", allowed=", ".join(table.study.factors))
@@ -135,6 +176,12 @@ def _doses(table: ResultTable, factor: str, doses: Sequence[Level] | None, log: 
     numbers = sorted(
         {float(level) for level in levels if isinstance(level, int | float) and not isinstance(level, bool)}
     )
+    if absent is not None:
+        if absent in numbers:
+            raise UserError(
+                f"'{factor}' has the level {absent:g}, so an arm without it is no other dose", todo="leave `absent` out"
+            )
+        numbers = sorted([*numbers, float(absent)])
     if len(numbers) < MIN_DOSES:
         raise UserError(f"'{factor}' has {len(numbers)} different numbers as levels; a dose-response fit needs {MIN_DOSES}",
                         where=f"study {table.study.name}", todo="add levels, or compare arms by their contrasts")  # fmt: skip

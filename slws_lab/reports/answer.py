@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from slws_lab.analysis import VERDICTS, Contrast, ResultTable, contrasts, estimates
-from slws_lab.reports import wording
+from slws_lab.reports import looks, wording
+from slws_lab.reports.cells import beside_factors, beside_text
 
 NAMED = 3  # arms named for each verdict, the largest differences first
 SAYS = {
@@ -17,7 +18,8 @@ SAYS = {
 
 def answer(table: ResultTable) -> str:
     """Return the answer, and how much of the study it rests on where that is not all."""
-    return " ".join(text for text in (_verdicts(table), _unfinished(table)) if text)
+    texts = (_verdicts(table), _looked(table), _undeclared(table), _unfinished(table))
+    return " ".join(text for text in texts if text)
 
 
 def _verdicts(table: ResultTable) -> str:
@@ -31,7 +33,12 @@ def _verdicts(table: ResultTable) -> str:
     to = f"the baseline ({usual.label})" if {c.reference for c in found} == {usual.id} else "their references"
     groups = [_group(table, v, found) for v in VERDICTS if _of(found, v)]
     said = " and ".join(text for text in (", ".join(groups[:-1]), groups[-1]) if text)
-    return f"Of {arms} compared with {to}, {said}."
+    many = (
+        f"{len(found)} comparisons of {arms} with"
+        if len(found) > len({c.arm_id for c in found})
+        else f"{arms} compared with"
+    )
+    return f"Of {many} {to}, {said}."
 
 
 def _group(table: ResultTable, verdict: str, found: tuple[Contrast, ...]) -> str:
@@ -45,9 +52,13 @@ def _group(table: ResultTable, verdict: str, found: tuple[Contrast, ...]) -> str
 
 
 def _named(table: ResultTable, contrast: Contrast) -> str:
-    metric, name = table.study.metric, wording.arm_names(table.design)[contrast.arm_id]
+    metric, names = table.study.metric, wording.arm_names(table.design)
+    several = sum(c.arm_id == contrast.arm_id for c in contrasts(table)) > 1
+    name = names[contrast.arm_id] + (f" against {names[contrast.reference]}" if several else "")
     size = f"{wording.signed(contrast.delta, wording.decimals(metric))} {wording.delta_unit(metric)}".strip()
-    return f"{name} by {size}" + (", below the margin" if contrast.below_margin else "")
+    beside = beside_text(beside_factors(table, contrast))
+    marks = [", below the margin" * contrast.below_margin, f", undeclared: {beside}" if beside else ""]
+    return f"{name} by {size}" + "".join(marks)
 
 
 def _single(table: ResultTable) -> str:
@@ -57,8 +68,30 @@ def _single(table: ResultTable) -> str:
     return f"One arm, nothing to compare: {wording.metric_title(metric)} is {mean} over {runs}."
 
 
+def _looked(table: ResultTable) -> str:
+    """Say what p and verdicts are corrected for where seeds are spent as needed, and what is still open."""
+    found = contrasts(table)
+    if table.design.first_seeds is None or not any(c.look is not None and c.look.seeds for c in found):
+        return ""
+    waiting = sum(map(looks.is_open, found))
+    left = f"; {waiting} of {wording.plural(len(found), 'comparison')} not decided yet" if waiting else ""
+    corrected = looks.correction_text(table, f"over {', '.join(map(str, dict.fromkeys(c.family for c in found)))}")
+    return f"Seeds were spent as needed, and p corrected {corrected}{left}."
+
+
+def _undeclared(table: ResultTable) -> str:
+    """Say how many comparisons an undeclared difference touches, named above or not."""
+    found = contrasts(table)
+    touched = [one for c in found for one in beside_factors(table, c)]
+    pairs = {frozenset((one.arm_id, one.reference)) for one in touched}
+    if not pairs:
+        return ""
+    runs = f"In {len(pairs)} of {wording.plural(len(found), 'comparison')} the runs also differ"
+    return f"{runs} in what the study does not declare ({beside_text(touched)}), which may explain the difference."
+
+
 def _unfinished(table: ResultTable) -> str:
-    statuses = [record.status for record in table.records.values()]
+    statuses = [record.status for record in looks.all_due(table)]
     done = statuses.count("finished")
     return "" if done == len(statuses) else f"{done} of {len(statuses)} runs finished."
 

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from slws_lab.analysis import CORRECTIONS, ResultTable
-from slws_lab.reports import wording
+from slws_lab.reports import looks, wording
+from slws_lab.reports.cells import cell
 from slws_lab.reports.view import Cell, Column, TableView
 from slws_lab.tracking import RunRecord
+
+ENDED = ("finished", "diverged", "failed")
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,8 @@ def design_facts(table: ResultTable) -> list[Fact]:
     duplicates = [f"{_settings(d.settings)} is {design.arm(d.arm).label}" for d in design.duplicates]
     facts = [
         Fact("Baseline", (wording.baseline(design).label,)),
-        Fact("Size", (f"{wording.plural(len(design.arms), 'arm')} × {wording.plural(len(design.seeds), 'seed')} "
-                      f"= {wording.plural(len(table.records), 'run')}",)),
-        Fact("Seeds", (", ".join(map(str, design.seeds)),)),
+        Fact("Size", (_size(table),)),
+        Fact("Seeds", _seeds(table)),
         Fact("Blocks", tuple(blocks)),
         Fact("Recipe", (study.recipe, *([f"changed for every run: {_settings(study.set)}"] if study.set else []))),
         Fact("Metric", (f"{wording.metric_title(study.metric)}, {study.metric.goal}",)),
@@ -84,13 +86,37 @@ def runs_view(table: ResultTable) -> TableView:
     names, metric = wording.arm_names(table.design), table.study.metric
     rows = []
     for arm in table.design.arms:
+        due = {record.run_id for record in looks.due(table, arm.id)}
         for seed, record in zip(table.design.seeds, table.arm_records(arm.id), strict=True):
             value = wording.number(record.value(metric), wording.decimals(metric))
-            texts = (names[arm.id], str(seed), record.run_id, record.status, value)
-            rows.append(tuple(Cell(text, (record.run_id,), faint=text == wording.NOTHING) for text in texts))
+            status = record.status if record.run_id in due else "not needed"
+            texts = (names[arm.id], str(seed), record.run_id, status, value)
+            rows.append(tuple(cell(text, (record.run_id,)) for text in texts))
     columns = (Column("arm"), Column("seed", True), Column("run"), Column("status"),
                Column(wording.metric_title(metric), True))  # fmt: skip
     return TableView("runs", "Every run", columns, tuple(rows))
+
+
+def _size(table: ResultTable) -> str:
+    """Say how many runs the study has: a range where seeds are spent as needed."""
+    design, arms, last = table.design, len(table.design.arms), len(table.design.seeds)
+    if design.first_seeds is None:
+        return f"{wording.plural(arms, 'arm')} × {wording.plural(last, 'seed')} = {wording.plural(arms * last, 'run')}"
+    first = len(design.first_seeds)
+    return f"{wording.plural(arms, 'arm')} × {first} to {last} seeds = {arms * first} to {arms * last} runs"
+
+
+def _seeds(table: ResultTable) -> tuple[str, ...]:
+    """Name the seeds; where they are spent as needed, also how many were."""
+    design = table.design
+    if design.first_seeds is None:
+        return (", ".join(map(str, design.seeds)),)
+    ended = [sum(record.status in ENDED for record in table.arm_records(arm.id)) for arm in design.arms]
+    each = str(ended[0]) if len(set(ended)) == 1 else f"{min(ended)} to {max(ended)}"
+    return (
+        f"{len(design.first_seeds)} to {len(design.seeds)} seeds, spent as needed",
+        f"so far {each} an arm, in {wording.plural(sum(ended), 'run')} that ended",
+    )
 
 
 def _commit(record: RunRecord) -> str:

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from slws_lab.analysis import ResultTable
 from slws_lab.reports import figure_data, wording
+from slws_lab.reports.formats import one_line
 from slws_lab.spec import Design
 
 COLUMN, PAGE = 3.5, 7.0  # inches: the width of a column and of a page in print
@@ -66,7 +67,8 @@ def draw(table: ResultTable) -> list[Drawn]:
 
 def looks(design: Design) -> dict[str, Look]:
     """Give each arm its name, colour and dash: the baseline is black, the others cycle colours, then dashes."""
-    names = wording.arm_names(design)
+    shown = {arm_id: one_line(name) for arm_id, name in wording.arm_names(design).items()}
+    names = {arm_id: name.replace("$", r"\$") for arm_id, name in shown.items()}  # no formula to matplotlib
     others = [arm.id for arm in design.arms if not arm.is_baseline]
     found = {arm.id: Look(names[arm.id], BASELINE, "-") for arm in design.arms if arm.is_baseline}
     for i, arm_id in enumerate(others):
@@ -94,7 +96,9 @@ def _accuracy(table: ResultTable) -> Drawn:
     axes.set(ylim=(max(len(data), 1) - 0.4, -0.8), yticks=[], xlabel=wording.metric_title(table.study.metric))
     axes.spines["left"].set_visible(False)
     title = f"{wording.metric_title(table.study.metric)} by arm"
-    alt = f"{title}: mean with {wording.level(table.study)} interval, each seed as a dot, the baseline's mean dashed."
+    looked = "" if table.design.first_seeds is None else " (not corrected for looks)"
+    interval = f"{wording.level(table.study)} interval{looked}"
+    alt = f"{title}: mean with {interval}, each seed as a dot, the baseline's mean dashed."
     return _drawn(figure, [axes], "accuracy", title, alt, empty=not data)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from slws_lab.analysis import CORRECTIONS, Best, Contrast, Estimate, ResultTable, Undeclared, undeclared
-from slws_lab.reports import wording
+from slws_lab.analysis import Best, Contrast, Estimate, ResultTable, Undeclared
+from slws_lab.reports import looks, wording
+from slws_lab.reports.cells import beside_factors
 from slws_lab.spec import StudySpec
 
 
@@ -14,11 +15,29 @@ def main_notes(
     study = table.study
     tested = any(c.p is not None for c in contrasts)
     notes = [_what(study), _missing(table), _diverged(estimates), _differs(table), *_undeclared(table, contrasts)]
-    notes += [_delta(study), *_mirrored(table, contrasts)] if contrasts else []
-    notes += [_family(study, contrasts), _margin(study)] if tested else []
-    notes += [*_reasons(table, contrasts), *_signflip(contrasts)]
-    notes += [_bold(study, best)] if tested else []
+    notes += (
+        [_delta(table, contrasts), *looks.rule(table, contrasts), *_mirrored(table, contrasts)] if contrasts else []
+    )
+    notes += [_family(table, contrasts), _margin(study)] if tested else []
+    notes += [*_open(table, contrasts), *_reasons(table, contrasts), *_signflip(contrasts)]
+    notes += [_bold(table, best)] if tested else []
     return tuple(note for note in notes if note)
+
+
+def contrasts_notes(table: ResultTable, contrasts: tuple[Contrast, ...]) -> tuple[str, ...]:
+    """Return the notes of the table of all contrasts."""
+    own, covers = (
+        "p, sign-flip is the exact test of the same pairs; neither it nor p is corrected",
+        f" ({wording.level(table.study)})",
+    )
+    if table.design.first_seeds is not None:
+        own, covers = f"{own}, and p is that of the look alone", ", which covers what its column says"
+    return (
+        "d: mean of the paired differences over their standard deviation. low, high: the ends of the paired t interval of the "
+        f"contrast alone{covers}. p: paired t. {own}. "
+        f"adjusted p (of a difference, and of equivalence): corrected {_corrected(table, contrasts)}.",
+        *looks.rule(table, contrasts), *_undeclared(table, contrasts),
+    )  # fmt: skip
 
 
 def _what(study: StudySpec) -> str:
@@ -33,7 +52,7 @@ def _what(study: StudySpec) -> str:
 
 
 def _missing(table: ResultTable) -> str:
-    statuses = [record.status for record in table.records.values()]
+    statuses = [record.status for record in looks.all_due(table)]
     waiting = sum(status in ("pending", "running") for status in statuses)
     return f"{wording.plural(waiting, 'run')} of {len(statuses)} not finished yet." if waiting else ""
 
@@ -48,12 +67,6 @@ def _differs(table: ResultTable) -> str:
     if not runs:
         return ""
     return f"Another attempt ended with other numbers, and is not the one used here: {', '.join(runs)}."
-
-
-def beside_factors(table: ResultTable, contrast: Contrast) -> list[Undeclared]:
-    """Return in what the runs of a contrast differ that the study does not declare."""
-    pair = {contrast.arm_id, contrast.reference}
-    return [found for found in undeclared(table) if {found.arm_id, found.reference} == pair]
 
 
 def _undeclared(table: ResultTable, contrasts: tuple[Contrast, ...]) -> list[str]:
@@ -87,25 +100,41 @@ def _mirrored(table: ResultTable, contrasts: tuple[Contrast, ...]) -> list[str]:
     ]
 
 
-def _delta(study: StudySpec) -> str:
-    better = "above" if study.metric.goal == "maximize" else "below"
+def _delta(table: ResultTable, contrasts: tuple[Contrast, ...]) -> str:
+    better = "above" if table.study.metric.goal == "maximize" else "below"
+    level = looks.one_level(table, contrasts)
+    if table.design.first_seeds is not None:
+        level = f"at the level of its look, {level}" if level else "at the level of its look"
     return (
         "Δ: mean difference to the reference over the seeds that both finished, with the paired t interval of this "
-        f"contrast alone ({wording.level(study)}); {better} zero is better."
+        f"contrast alone ({level}); {better} zero is better."
     )
 
 
-def _family(study: StudySpec, contrasts: tuple[Contrast, ...]) -> str:
-    rules = study.comparisons
+def _family(table: ResultTable, contrasts: tuple[Contrast, ...]) -> str:
+    alpha = table.study.comparisons.alpha
+    return f"Adjusted p: paired t, corrected {_corrected(table, contrasts)}; a verdict needs p below {alpha:g}."
+
+
+def _corrected(table: ResultTable, contrasts: tuple[Contrast, ...]) -> str:
+    """Say how p is corrected: `by Holm within all contrasts (4 tested)`."""
+    rules = table.study.comparisons
     counts: dict[tuple[int, ...] | None, int] = {}
     for contrast in contrasts:
         key = contrast.blocks if rules.family == "block" else None
         counts[key] = counts.get(key, 0) + (contrast.p is not None)
     within = "all contrasts" if rules.family == "all" else "each block"
     sizes = " and ".join(map(str, counts.values()))
+    return looks.correction_text(table, f"within {within} ({sizes} tested)")
+
+
+def _open(table: ResultTable, contrasts: tuple[Contrast, ...]) -> list[str]:
+    """Say how many contrasts further seeds may still decide."""
+    waiting = sum(map(looks.is_open, contrasts))
     return (
-        f"Adjusted p: paired t, {CORRECTIONS[rules.correction]} within {within} ({sizes} tested); a verdict needs p below "
-        f"{rules.alpha:g}."
+        [f"{waiting} of {wording.plural(len(contrasts), 'contrast')} not decided yet; further seeds are for these."]
+        if waiting
+        else []
     )
 
 
@@ -134,9 +163,11 @@ def _signflip(contrasts: tuple[Contrast, ...]) -> list[str]:
     return [f"The exact {note}; the verdict rests on the t test alone." for note in notes]
 
 
-def _bold(study: StudySpec, best: Best) -> str:
+def _bold(table: ResultTable, best: Best) -> str:
     if best.bold:
-        return f"Bold: the best mean and every arm not separable from it (paired t, Holm, {study.comparisons.alpha:g})."
+        looked = "" if table.design.first_seeds is None else "; not corrected for looks"
+        alpha = f"{table.study.comparisons.alpha:g}{looked}"
+        return f"Bold: the best mean and every arm not separable from it (paired t, Holm, {alpha})."
     if len(best.arms) > 1:
         return f"No bold: {len(best.arms)} of {best.judged} arms are not separable from the best mean."
     return ""

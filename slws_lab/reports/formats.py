@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from slws_lab.reports.view import Cell, Column, TableView
 
@@ -28,10 +29,11 @@ STRICT: dict[str, Any] = {"undefined": jinja2.StrictUndefined, "trim_blocks": Tr
 def to_markdown(view: TableView) -> str:
     """Return a table in GitHub's Markdown, with its title above and its notes below."""
     lines = [f"**{markdown(view.title)}**", ""]
-    lines.append(_line(markdown(column.name) for column in view.columns))
-    lines.append(_line("---:" if column.numeric else "---" for column in view.columns))
-    lines += [_line(_markdown_cell(cell) for cell in row) for row in view.rows]
-    lines += ["", *(f"- {markdown(note)}" for note in view.notes)]
+    if view.columns:
+        lines.append(_line(markdown(column.name) for column in view.columns))
+        lines.append(_line("---:" if column.numeric else "---" for column in view.columns))
+        lines += [*(_line(_markdown_cell(cell) for cell in row) for row in view.rows), ""]
+    lines += [f"- {markdown(note)}" for note in view.notes]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -52,19 +54,21 @@ def to_html(view: TableView) -> str:
 
 def markdown(text: str) -> str:
     """Escape text for one line of Markdown: what starts a block, and what marks up within a line."""
-    line = re.sub(r"([\\`*\[\]<>|~$&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))", r"\\\1", " ".join(text.split()))
+    line = re.sub(r"([\\`*\[\]<>|~$&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))", r"\\\1", one_line(text))
     return re.sub(r"^(\d*)([-+#=.)])(?=\s|$)", r"\1\\\2", line)
 
 
 def latex(text: str) -> str:
     """Escape text for LaTeX; a character that a stock pdflatex has no glyph for becomes its code."""
-    return "".join(_latex_character(c) for c in " ".join(text.split()))
+    return "".join(_latex_character(c) for c in one_line(text))
 
 
 @cache
 def html_templates() -> jinja2.Environment:
     """Return the environment of the HTML templates, which escape by themselves."""
-    return jinja2.Environment(loader=jinja2.PackageLoader("slws_lab.reports"), autoescape=True, **STRICT)
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("slws_lab.reports"), autoescape=True, finalize=_harmless, **STRICT
+    )
 
 
 @cache
@@ -77,6 +81,13 @@ def latex_templates() -> jinja2.Environment:
     )  # fmt: skip
     found.filters |= {"latex": latex, "latex_cell": _latex_cell, "latex_header": _latex_header}
     return found
+
+
+def _harmless(value: Any) -> Any:
+    """Take characters that are not to be seen out of text from files; markup of ours stays as it is, line breaks too."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "".join(c for c in value if c.isprintable() or c.isspace())
 
 
 def _markdown_cell(cell: Cell) -> str:
@@ -95,6 +106,11 @@ def _latex_header(column: Column) -> str:
         return lines[0]
     side, stack = "r" if column.numeric else "l", r" \\ ".join(lines)
     return rf"\begin{{tabular}}[b]{{@{{}}{side}@{{}}}}{stack}\end{{tabular}}"
+
+
+def one_line(text: str) -> str:
+    """Return text in one line without what is not to be seen: control characters, which a terminal may obey, and their like."""
+    return " ".join("".join(c for c in text if c.isprintable() or c.isspace()).split())
 
 
 def _line(cells: Iterable[str]) -> str:

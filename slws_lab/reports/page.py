@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from slws_lab.analysis import ResultTable
-from slws_lab.reports import facts, wording
+from slws_lab.reports import facts, looks, wording
 from slws_lab.reports.answer import answer
 from slws_lab.reports.formats import html_templates, to_html
 from slws_lab.reports.view import TableView
@@ -38,6 +39,7 @@ def page(table: ResultTable, views: list[TableView], details: TableView, drawn: 
         details: Every contrast in full.
         drawn: The figures; an empty one is left out.
     """
+    style = (files("slws_lab.reports") / "templates" / "report.css").read_text(encoding="utf-8")
     main = replace(views[0], title="Results by arm")
     shown = {
         "main": _html(main), "beside": [_html(view) for view in views[1:]],
@@ -45,7 +47,8 @@ def page(table: ResultTable, views: list[TableView], details: TableView, drawn: 
         "arms": _html(facts.arms_view(table)), "runs": _html(facts.runs_view(table)),
     }  # fmt: skip
     return html_templates().get_template("report.html.j2").render(
-        style=Markup((files("slws_lab.reports") / "templates" / "report.css").read_text(encoding="utf-8")),
+        style=Markup(style),
+        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         study=table.study,
         answer=answer(table),
         summary=_summary(table),
@@ -59,10 +62,11 @@ def page(table: ResultTable, views: list[TableView], details: TableView, drawn: 
 
 
 def _summary(table: ResultTable) -> list[str]:
-    design, statuses = table.design, [record.status for record in table.records.values()]
+    design, statuses = table.design, [record.status for record in looks.all_due(table)]
+    first, last = design.first_seeds, len(design.seeds)
     return [
         wording.plural(len(design.arms), "arm"),
-        wording.plural(len(design.seeds), "seed"),
+        wording.plural(last, "seed") if first is None else f"{len(first)} to {last} seeds, as needed",
         f"{statuses.count('finished')} of {wording.plural(len(statuses), 'run')} finished",
         wording.metric_title(table.study.metric),
     ]

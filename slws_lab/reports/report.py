@@ -7,6 +7,9 @@ from pathlib import Path
 
 from slws_lab.analysis import ResultTable
 from slws_lab.reports.answer import answer
+from slws_lab.reports.attribution import shapley_views
+from slws_lab.reports.doses import dose_views
+from slws_lab.reports.effects import effects_views
 from slws_lab.reports.formats import to_html, to_latex, to_markdown
 from slws_lab.reports.manifest import manifest
 from slws_lab.reports.page import page
@@ -25,7 +28,7 @@ class Report:
         folder: Where it stands.
         files: Its files, in the order written.
         answer: The answer in words.
-        views: The tables of table.md and its like: the results, and published figures if the study names some.
+        views: The tables to look at first: the results, and published figures if the study names some. The files hold more.
     """
 
     folder: Path
@@ -37,6 +40,8 @@ class Report:
 def write_report(table: ResultTable, study: Study, out: Path) -> Report:
     """Write records.csv, the tables, the figures, report.html and manifest.json.
 
+    Beside the results stand the tables that the design allows: effects, attribution, dose and response.
+
     Args:
         table: The results, as far as there are any.
         study: The study as loaded.
@@ -47,7 +52,9 @@ def write_report(table: ResultTable, study: Study, out: Path) -> Report:
     """
     from slws_lab.reports.figures import draw  # only here: importing matplotlib takes long
 
-    views = _views(table, study)
+    main, beside = main_view(table), _published(table, study)
+    further = [*effects_views(table), *shapley_views(table), *dose_views(table)]
+    views = [main, *further, *beside]
     drawn = draw(table)
     written = {"records.csv": table.to_csv().encode(), **_tables(table, views)}
     written |= {f"figures/{d.name}.{kind}": getattr(d, kind) for d in drawn for kind in ("png", "svg")}
@@ -56,18 +63,18 @@ def write_report(table: ResultTable, study: Study, out: Path) -> Report:
     written["manifest.json"] = manifest(table, study, [*views, details], written).encode()
     for name, content in written.items():
         write_bytes(out / name, content)
-    return Report(out, tuple(out / name for name in written), answer(table), tuple(views))
+    return Report(out, tuple(out / name for name in written), answer(table), (main, *beside))
 
 
-def _views(table: ResultTable, study: Study) -> list[TableView]:
+def _published(table: ResultTable, study: Study) -> list[TableView]:
     keys = table.study.report.references
     rows = published(keys, study.source.where(("report", "references")))
-    return [main_view(table), *([published_view(rows)] if rows else [])]
+    return [published_view(rows)] if rows else []
 
 
 def _tables(table: ResultTable, views: list[TableView]) -> dict[str, bytes]:
     name = table.study.name
     labels = [f"slws:{name}", *(f"slws:{name}-{view.name}" for view in views[1:])]
-    latex = [to_latex(view, label) for view, label in zip(views, labels, strict=True)]
+    latex = [to_latex(view, label) for view, label in zip(views, labels, strict=True) if view.rows]
     joined = {"md": map(to_markdown, views), "tex": latex, "html": map(to_html, views)}
     return {f"table.{kind}": "\n".join(texts).encode() for kind, texts in joined.items()}

@@ -32,7 +32,7 @@ class Column:
 
 @dataclass(frozen=True)
 class TableView:
-    """A table as printed.
+    """A table as printed; one without columns and rows is only its notes, which say why there is no table.
 
     Attributes:
         name: Short name, for labels and anchors.

@@ -30,13 +30,31 @@ def delta_unit(metric: Metric) -> str:
 
 
 def sized(size: float, metric: Metric) -> str:
-    """Print a size in the unit of a difference: `0.2 points`."""
-    return f"{size:g} {delta_unit(metric)}".strip()
+    """Print a size in the unit of a difference: `0.2 points`, `1 point`."""
+    unit = delta_unit(metric)
+    return f"{size:g} {unit.removesuffix('s') if size == 1 else unit}".strip()
 
 
 def level(study: StudySpec) -> str:
-    """Return the level of the intervals: `95 %` for alpha 0.05."""
-    return f"{100 * (1 - study.comparisons.alpha):g} %"
+    """Return the level of the study's intervals: `95 %` for alpha 0.05."""
+    return coverage(study.comparisons.alpha)
+
+
+def coverage(error: float) -> str:
+    """Print how often an interval holds the truth, to two digits of how often it does not: `95 %`, `98.7 %`, `99.965 %`."""
+    return f"{100 - float(f'{100 * error:.2g}'):.8g} %"
+
+
+def delta_title(metric: Metric, interval: str, name: str = "Δ") -> str:
+    """Name a column of differences as headers do: `Δ [95 % interval] (points)`.
+
+    Args:
+        metric: What the differences are of.
+        interval: What stands beside each of them: `95 % interval`.
+        name: What the column is called.
+    """
+    unit = delta_unit(metric)
+    return f"{name} [{interval}]" + (f" ({unit})" if unit else "")
 
 
 def number(value: float | None, places: int) -> str:
@@ -50,10 +68,10 @@ def signed(value: float | None, places: int) -> str:
 
 
 def p_value(p: float | None) -> str:
-    """Print a p value: four decimals where it may be near alpha, else three."""
+    """Print a p value with four decimals, the same in every table."""
     if p is None:
         return NOTHING
-    return "< 0.0001" if p < 0.0001 else f"{p:.4f}" if p < 0.1 else f"{p:.3f}"
+    return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
 def plural(count: int, one: str, many: str = "") -> str:

@@ -114,3 +114,85 @@ def test_too_few_doses_and_a_zero_on_a_logarithmic_scale_are_refused(plant_by, l
 def test_an_unknown_factor_is_refused(plant_by) -> None:
     with pytest.raises(UserError, match="no arm of study planted varies"):
         dose_response(plant_by(body(), curve(0.4)), "train.lr")
+
+
+SCHEDULES = """
+factors:
+  shuffle.schedule: [none, linear, constant]
+  shuffle.max_rate: {levels: [0.2, 0.4], when: {shuffle.schedule: [linear, constant]}}
+designs: [{grid: [shuffle.schedule, shuffle.max_rate]}]
+seeds: 5
+"""
+LINEAR = {"shuffle.schedule": "linear"}
+
+
+def off_or_curved(settings: dict, seed: int) -> float:
+    return curve(0.25)({"x": settings.get("shuffle.max_rate", 0.0)}, seed)
+
+
+def test_an_arm_without_the_factor_counts_as_the_dose_that_is_said(plant_by) -> None:
+    table = plant_by(SCHEDULES, off_or_curved)
+    found = dose_response(table, "shuffle.max_rate", given=LINEAR, absent=0.0)
+    arms = [arm.id for arm in table.design.arms if arm.settings["shuffle.schedule"] != "constant"]
+    assert found.doses == (0.0, 0.2, 0.4) and found.means == pytest.approx(tuple(table.values[arms].mean()))
+    assert found.best.dose == pytest.approx(0.25, abs=0.02)
+
+
+def test_an_arm_that_differs_in_another_factor_is_not_that_dose(plant_by) -> None:
+    two = SCHEDULES.replace("]}]", "]}, {one_at_a_time: [train.lr]}]").replace(
+        "factors:", "factors:\n  train.lr: [0.001, 0.002]"
+    )
+    table = plant_by(two, lambda s, seed: off_or_curved(s, seed) + 50 * (s["train.lr"] > 0.001))
+    found = dose_response(table, "shuffle.max_rate", given=LINEAR, absent=0.0)
+    assert found.doses == (0.0, 0.2, 0.4) and max(found.means) < 100
+
+
+def test_it_is_left_out_unless_that_is_said(plant_by) -> None:
+    with pytest.raises(UserError, match="has 2 different numbers"):
+        dose_response(plant_by(SCHEDULES, off_or_curved), "shuffle.max_rate", given=LINEAR)
+
+
+def test_its_seeds_are_those_that_it_finished_too(plant_by) -> None:
+    def failing(settings: dict, seed: int) -> float | str:
+        return "failed" if settings["shuffle.schedule"] == "none" and seed == 1 else off_or_curved(settings, seed)
+
+    table = plant_by(SCHEDULES, failing)
+    assert dose_response(table, "shuffle.max_rate", given=LINEAR, absent=0.0).seeds == (0, 2, 3, 4)
+
+
+def test_too_few_seeds_of_the_arm_without_the_factor_are_refused(plant_by) -> None:
+    def failing(settings: dict, seed: int) -> float | str:
+        return "failed" if settings["shuffle.schedule"] == "none" and seed > 1 else off_or_curved(settings, seed)
+
+    with pytest.raises(UserError, match="needs 3 seeds that 'schedule=none' and the other arms finished, not 2"):
+        dose_response(plant_by(SCHEDULES, failing), "shuffle.max_rate", given=LINEAR, absent=0.0)
+
+
+@pytest.mark.parametrize(
+    ("schedules", "match"),
+    [
+        ("[linear, constant]", "0 arms in which 'shuffle.max_rate' is off"),
+        ("[none, custom, linear]", "2 arms in which"),
+    ],
+)
+def test_where_it_is_not_one_arm_it_is_refused(plant_by, schedules: str, match: str) -> None:
+    rates = "  shuffle.rates: {levels: [[0.1, 0.1, 0.1, 0.1, 0.1, 0.1]], when: {shuffle.schedule: custom}}\ndesigns"
+    body = SCHEDULES.replace("[none, linear, constant]", schedules).replace("0.2, 0.4", "0.2, 0.3, 0.4")
+    body = (
+        body.replace("designs", rates).replace("{shuffle.schedule: [linear, constant]}", "{shuffle.schedule: linear}")
+        if "custom" in schedules
+        else body
+    )
+    table = plant_by(body, lambda settings, seed: 90.0 + seed + len(repr(settings)))
+    with pytest.raises(UserError, match=match):
+        dose_response(table, "shuffle.max_rate", given=LINEAR, absent=0.0)
+
+
+def test_a_dose_that_is_a_level_too_is_refused(plant_by) -> None:
+    with pytest.raises(UserError, match=r"has the level 0.2, so an arm without it is no other dose"):
+        dose_response(plant_by(SCHEDULES, off_or_curved), "shuffle.max_rate", given=LINEAR, absent=0.2)
+
+
+def test_dose_0_has_no_logarithm(plant_by) -> None:
+    with pytest.raises(UserError, match="no logarithm"):
+        dose_response(plant_by(SCHEDULES, off_or_curved), "shuffle.max_rate", given=LINEAR, absent=0.0, log=True)

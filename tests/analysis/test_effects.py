@@ -94,7 +94,7 @@ def test_a_part_of_the_levels_can_be_asked_for(plant_by) -> None:
 
 def test_missing_arms_are_named(plant_by) -> None:
     body = TWO + "exclude: [{train.lr: 0.002, train.weight_decay: 0.2}]"
-    with pytest.raises(UserError, match=r"1 of 6 arms are missing: \(lr=0.002, weight_decay=0.2\)"):
+    with pytest.raises(UserError, match=r"1 of 6 arms is missing: \(lr=0.002, weight_decay=0.2\)"):
         effects(plant_by(body, value))
 
 

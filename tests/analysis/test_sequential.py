@@ -57,7 +57,7 @@ def test_p_and_interval_are_those_of_the_look(plant) -> None:
     assert (contrast.low, contrast.high, contrast.p) == (test.low, test.high, test.p)
     assert contrast.p_adjusted == pytest.approx(overall_error(test.p / share(contrast.n, 7), 3, 7))
     assert contrast.p_adjusted > contrast.p
-    assert f"{100 * (1 - level):.3g} % interval, look at" in repr(contrast)
+    assert f"{100 - float(f'{100 * level:.2g}'):.8g} % interval, look at" in repr(contrast)
 
 
 def test_a_contrast_alone_is_decided_just_where_its_interval_leaves_zero_out(plant) -> None:

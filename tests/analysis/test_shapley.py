@@ -70,7 +70,7 @@ def test_contributions_are_means_over_all_orders_and_sum_to_the_total(plant_by, 
 
 def test_all_arms_are_needed_and_the_missing_are_named(plant_by) -> None:
     more = "exclude: [{model.drop_path: 0.1, train.smoothing: 0.1}]"
-    with pytest.raises(UserError, match=r"1 of 4 arms are missing: \(drop_path=0.1, smoothing=0.1\)"):
+    with pytest.raises(UserError, match=r"1 of 4 arms is missing: \(drop_path=0.1, smoothing=0.1\)"):
         shapley(plant_by(body(first(2), more), lambda settings, seed: seed), first(2))
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from slws_lab.analysis import ResultTable
 from slws_lab.spec import Arm, Study, expand, load_study
-from slws_lab.tracking import Attempt, Workspace, journal
+from slws_lab.tracking import Attempt, RunRecord, Workspace, journal
 
 HERE = Path(__file__).parents[2]
 EPOCHS = 3
@@ -58,6 +58,34 @@ def project(tmp_path: Path) -> Callable[..., Project]:
         return Project(study, ResultTable.of(study, design, workspace))
 
     return make
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> Callable[..., ResultTable]:
+    """Return a function that plants `value(settings, seed)` in every run of a study: a number, a status, or None for none."""
+
+    def make(body: str, value: Callable[[dict[str, Any], int], float | str | None]) -> ResultTable:
+        (tmp_path / "pyproject.toml").touch()
+        shutil.copy(HERE / "experiments" / "shufflemamba_micro_digits.yaml", tmp_path / "recipe.yaml")
+        path = tmp_path / "study.yaml"
+        path.write_text(f"name: planted\nquestion: Which?\nrecipe: recipe.yaml\n{body}\n")
+        study = load_study(path)
+        design = expand(study)
+        found = {
+            run_id: _planted(run_id, value(design.arm(arm_id).settings, seed), study.spec.metric.key)
+            for (arm_id, seed), run_id in design.run_ids.items()
+        }
+        return ResultTable(study.spec, design, found)
+
+    return make
+
+
+def _planted(run_id: str, value: float | str | None, key: str) -> RunRecord:
+    if value is None:
+        return RunRecord(run_id, "pending", 0, 0)
+    if isinstance(value, str):
+        return RunRecord(run_id, value, 1, 1, cause="planted")
+    return RunRecord(run_id, "finished", 1, 1, curves={key: {1: 0.5, 2: value}}, result={"epochs": 2})
 
 
 def _write(workspace: Workspace, arm: Arm, place: tuple[int, int], status: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,46 @@ def test_partial_results_are_reported_as_such(project, tmp_path: Path, plan, bod
     report = write_report(made.table, made.study, tmp_path / "out")
     assert set(contents(tmp_path / "out")) == FILES
     assert says in report.answer and says in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_the_tables_that_the_design_allows_stand_in_every_file(project, tmp_path: Path) -> None:
+    made = project()
+    report = write_report(made.table, made.study, tmp_path / "out")
+    effects, doses = "Main effects and interactions: schedule × max_rate", "Dose and response"
+    text, html = ((tmp_path / "out" / name).read_text() for name in ("table.md", "report.html"))
+    assert text.index("**planted:") < text.index(f"**{effects}**") < text.index(f"**{doses}**")
+    assert html.index("Every contrast in full") < html.index(effects) < html.index(doses)
+    tex = (tmp_path / "out" / "table.tex").read_text()
+    assert r"\label{slws:planted-effects}" in tex and r"\label{slws:planted-doses}" in tex
+    tables = json.loads((tmp_path / "out" / "manifest.json").read_text())["tables"]
+    assert list(tables) == ["planted", "effects", "doses", "contrasts"] and all(tables.values())
+    assert [view.name for view in report.views] == ["planted"]
+
+
+@pytest.mark.latex
+def test_the_latex_of_a_report_compiles(project, tmp_path: Path) -> None:
+    if shutil.which("pdflatex") is None:
+        pytest.skip("pdflatex is not installed")
+    made = project()
+    write_report(made.table, made.study, tmp_path)
+    document = r"\documentclass{article}\usepackage{booktabs}\begin{document}\input{table}\end{document}"
+    (tmp_path / "t.tex").write_text(document)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "t.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_a_table_that_cannot_be_made_is_a_note_and_nothing_in_latex(project, tmp_path: Path) -> None:
+    factors = "factors: {model.drop_path: [0.0, 0.1], train.smoothing: [0.0, 0.1], train.clip_grad: [null, 1.0]}"
+    made = project(
+        body=f"{factors}\ndesigns: [{{leave_one_out: [model.drop_path, train.smoothing, train.clip_grad]}}]\nseeds: 3"
+    )
+    write_report(made.table, made.study, tmp_path / "out")
+    files = {kind: (tmp_path / "out" / f"table.{kind}").read_text() for kind in ("md", "tex", "html")}
+    title = "**Shapley attribution of 3 components: drop_path, smoothing, clip_grad**"
+    assert f"{title}\n\n- Not made: " in files["md"]
+    assert files["html"].count("<table>") == 1 and "4 of them are missing" in files["html"]
+    assert "Shapley" not in files["tex"] and files["tex"].count(r"\begin{table}") == 1
 
 
 def test_published_rows_stand_apart_and_only_if_named(project, tmp_path: Path) -> None:

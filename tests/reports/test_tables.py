@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from slws_lab.analysis import contrasts, estimates
-from slws_lab.reports import TableView, contrasts_view, main_view, published, published_view
-from slws_lab.spec import Role
+from slws_lab.reports import TableView, contrasts_view, main_view, published, published_view, wording
+from slws_lab.spec import Metric, Role
 
 GRID = """
 factors:
@@ -126,6 +126,9 @@ def test_an_undeclared_difference_is_marked_in_its_row_and_named_below(project) 
     (note,) = [note for note in view.notes if "does not declare" in note]
     assert note.startswith("schedule=linear, max_rate=0.5 against baseline: ")
     assert note.endswith("device: NVIDIA A100 against cpu (seed 2).")
+    full = contrasts_view(replace(table, records={**table.records, run_id: changed}))
+    assert column(full, "undeclared") == ["device", "–", "–", "–"] and note in full.notes
+    assert full.rows[0][-1].run_ids == view.rows[1][-1].run_ids
 
 
 def test_what_follows_from_the_factors_is_no_undeclared_difference(project) -> None:
@@ -165,7 +168,27 @@ def test_contrasts_in_full(project) -> None:
     view, first = contrasts_view(table), contrasts(table)[0]
     assert len(view.rows) == 4
     assert column(view, "d")[0] == f"{first.effect:+.2f}"
-    assert column(view, "p, sign-flip")[0] == "0.125"
+    assert column(view, "p, sign-flip")[0] == "0.1250"
+    assert column(view, "adjusted p")[0] == column(main_view(table), "adjusted p")[1]
+    assert "undeclared" not in [c.name for c in view.columns]
+
+
+def test_p_values_have_four_decimals_wherever_they_stand() -> None:
+    assert [wording.p_value(p) for p in (0.774, 0.125, 0.0496, 0.00004, 1.0, None)] == [
+        "0.7740", "0.1250", "0.0496", "< 0.0001", "1.0000", "–",
+    ]  # fmt: skip
+
+
+def test_one_point_is_no_points(project) -> None:
+    said = notes(main_view(project(body=GRID + "comparisons: {margin: 1}").table))
+    assert "against ±1 point pass" in said and "1 points" not in said
+    assert [wording.sized(size, Metric()) for size in (1, 1.0, 0.5, 2)] == [
+        "1 point",
+        "1 point",
+        "0.5 points",
+        "2 points",
+    ]
+    assert wording.sized(1, Metric(name="val/loss", goal="minimize")) == "1"
 
 
 def test_published_rows_keep_blanks_and_cite_their_source() -> None:

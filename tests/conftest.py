@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from slws_lab.tracking import MEASUREMENTS
 
@@ -107,12 +108,28 @@ def run_slws(folder: Folder, *arguments: object, code: int = 0, **options: Any) 
     return out
 
 
+def on_one_core() -> dict[str, Any]:
+    """Return options of `run_slws` and `start_slws` for one worker process instead of one a core: each loads torch for seconds."""
+    if not hasattr(os, "sched_setaffinity"):
+        return {}
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    cores = sorted(os.sched_getaffinity(0))
+    return {"preexec_fn": lambda: os.sched_setaffinity(0, {cores[number % len(cores)]})}
+
+
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    """A project whose study `tiny` has been run to its end by the local launcher. Do not change it: copy it."""
-    folder = make_project(tmp_path_factory.mktemp("finished") / "project")
-    run_slws(folder, "run", "tiny")
-    return folder
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Folder:
+    """A project whose study `tiny` has been run to its end by the local launcher. Do not change it: copy it.
+
+    All of pytest's workers share it: the first that asks makes it.
+    """
+    own = tmp_path_factory.getbasetemp()
+    place = own if worker_id == "master" else own.parent
+    with FileLock(place / "finished.lock"):
+        if not (done := place / "finished.done").exists():
+            run_slws(make_project(place / "finished"), "run", "tiny", **on_one_core())
+            done.touch()
+    return Folder(place / "finished")
 
 
 @pytest.fixture
@@ -153,5 +170,22 @@ def slws(monkeypatch: pytest.MonkeyPatch) -> Slws:
         except SystemExit as end:
             return int(end.code or 0)
         return 0
+
+    return call
+
+
+Here = Callable[..., str]
+
+
+@pytest.fixture
+def run_here(slws: Slws, capsys: pytest.CaptureFixture[str]) -> Here:
+    """Run the command like `run_slws`, but in this process, which has loaded torch and MLflow already."""
+
+    def call(folder: Folder, *arguments: object, code: int = 0) -> str:
+        capsys.readouterr()
+        ended = slws(*arguments, cwd=folder.path)
+        printed = capsys.readouterr()
+        assert ended == code, printed.out + printed.err
+        return printed.out
 
     return call

@@ -17,6 +17,7 @@ from slws_lab.spec.recipe import Recipe, ShuffleSpec
 FREE = ("none", "constant")  # schedules that need no control
 OWN = ("steps", "k", "rates")  # parameters of other schedules, which constant does not take
 DEPTH = "model.args.depth"
+MAX_DEPTH = 10_000
 
 
 def controls(
@@ -86,6 +87,8 @@ def _control(study: Study, settings: Settings, recipe: Recipe) -> Settings:
         raise UserError(f"a stage of the recipe sets {shown[0]}, so no single rate is the mean of this arm's",
                         todo="leave `control` out, or the stage's `set:`")  # fmt: skip
     given = recipe.model.args.get("depth")
+    if isinstance(given, int) and not 1 <= given <= MAX_DEPTH:
+        raise UserError(f"{DEPTH} is {given}, which no model has", allowed=f"1 to {MAX_DEPTH}")
     rate = mean_rate(recipe.shuffle, given if isinstance(given, int) else None)
     fields = [f"shuffle.{name}" for name in OWN if getattr(recipe.shuffle, name) is not None]
     own = [field for field in fields if field in settings and field in study.spec.factors]

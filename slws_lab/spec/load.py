@@ -62,11 +62,11 @@ def load_study(path: Path) -> Study:
     root = find_root(path.resolve().parent)
     recipe_path = path.parent / spec.recipe
     if not recipe_path.resolve().is_relative_to(root.resolve()):
-        raise UserError(f"the recipe '{spec.recipe}' lies outside the project", where=source.where(("recipe",)),
+        raise UserError(f"the recipe {spec.recipe!r} lies outside the project", where=source.where(("recipe",)),
                         allowed=f"a path within {root}")  # fmt: skip
     if not recipe_path.is_file():
         near = nearest(recipe_path.name, [p.name for p in recipe_path.parent.glob("*.yaml")])
-        raise UserError(f"no recipe '{spec.recipe}'", where=source.where(("recipe",)),
+        raise UserError(f"no recipe {spec.recipe!r}", where=source.where(("recipe",)),
                         allowed="a path relative to the study file", todo=near)  # fmt: skip
     return Study(spec, root, source, read(recipe_path))
 

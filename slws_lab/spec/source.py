@@ -10,15 +10,19 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.composer import Composer, ComposerError, MaxDepthExceededError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.reader import ReaderError
 
 from slws_lab.errors import UserError, nearest
 from slws_lab.spec.recipe import Spec
 
 MAX_BYTES = 1_000_000
-MAX_NODES = 100_000
+MAX_NODES = 20_000
 MAX_DEPTH = 20
+MAX_SHOWN = 300
 
 Loc = tuple[str | int, ...]
 S = TypeVar("S", bound=Spec)
@@ -39,7 +43,7 @@ class Source:
         marks = self.keys if of_key and real in self.keys else self.values
         line, column = marks.get(real, (1, 1))
         name = ".".join(map(str, real))
-        return f"{self.path}:{line}:{column}" + (f" ({name})" if name else "")
+        return f"{self.path}:{line}:{column}" + (f" ({_short(name)})" if name else "")
 
     def where_field(self, field: str) -> str:
         """Say where a dotted field stands, or the nearest thing around it; list items are numbers, keys may hold dots."""
@@ -68,15 +72,15 @@ def read(path: Path) -> Source:
     """
     text = _text(path)
     try:
-        tree = YAML(typ="rt", pure=True).load(text)
+        tree = _yaml().load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        raise UserError(_first_line(error), where=where, todo="mend the YAML there") from None
+        deep = isinstance(error, MaxDepthExceededError)
+        given = f"nested more than {MAX_DEPTH} deep" if deep else _first_line(error)
+        raise UserError(given, where=where, todo="mend the YAML there") from None
     except (ReaderError, YAMLError, ValueError) as error:
         raise UserError(f"not YAML: {_first_line(error)}", where=str(path)) from None
-    except RecursionError:
-        raise UserError("nested too deeply", where=str(path)) from None
     if tree is None:
         raise UserError("the file is empty", where=f"{path}:1:1", todo="`slws schema` prints what it may hold")
     if not isinstance(tree, CommentedMap):
@@ -116,7 +120,7 @@ def explain(error: ValidationError, source: Source, at: Loc | None = None) -> Us
         todo = nearest(str(first["input"]), allowed.replace("'", "").replace(" or ", ", ").split(", "))
     elif isinstance(first["input"], str | int | float | bool):
         given = f"{first['input']!r}: {given[0].lower()}{given[1:]}"
-    return UserError(given + more, where=source.where(loc, of_key=of_key), allowed=allowed, todo=todo)
+    return UserError(_short(given) + more, where=source.where(loc, of_key=of_key), allowed=allowed, todo=todo)
 
 
 def _text(path: Path) -> str:
@@ -134,24 +138,63 @@ def _text(path: Path) -> str:
 
 def _first_line(error: Exception) -> str:
     message = getattr(error, "problem", None) or str(error)
-    return str(message).strip().split("\n", 1)[0]
+    return _short(str(message).strip().split("\n", 1)[0])
+
+
+def _short(text: str) -> str:
+    """Cut what is too long for a message, and write out what cannot be seen: in a file may stand anything."""
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:MAX_SHOWN])
+    return shown if len(text) <= MAX_SHOWN else f"{shown} ... ({len(text):,} characters)"
+
+
+def _yaml() -> YAML:
+    """Return a loader that keeps places, and stops at what is nested too deeply or means too much, before anything is built of it."""
+    yaml = YAML(typ="rt", pure=True)
+    yaml.max_depth = MAX_DEPTH + 1
+    yaml.Composer = _Composer
+    return yaml
+
+
+class _Composer(Composer):
+    """Refuses tags, aliases within themselves, and too many nodes; an alias counts as all that it stands for.
+
+    A few lines of aliases of aliases can stand for more than a memory holds.
+    """
+
+    def __init__(self, loader: Any = None) -> None:
+        super().__init__(loader=loader)
+        self.warn_double_anchors = False  # an anchor may be given anew, and a warning is not for users
+        self._count = 0
+        self._sizes: dict[int, int] = {}
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event, before = self.parser.peek_event(), self._count
+        alias = isinstance(event, AliasEvent)
+        if not alias and event.ctag is not None:
+            raise ComposerError(None, None, f"the tag {event.ctag} is not allowed here", event.start_mark)
+        node = super().compose_node(parent, index)
+        if alias and id(node) not in self._sizes:
+            raise ComposerError(
+                None, None, f"the alias *{event.anchor} stands within what it stands for", event.start_mark
+            )
+        self._count += self._sizes.get(id(node), 1)
+        self._sizes.setdefault(id(node), self._count - before)
+        if parent is not None and index is None and not isinstance(node, ScalarNode):
+            raise ComposerError(None, None, "a key is a word, no list or mapping", event.start_mark)
+        if self._count > MAX_NODES:
+            raise ComposerError(None, None, f"more than {MAX_NODES:,} values, aliases written out", event.start_mark)
+        return node
 
 
 class _Reader:
     """Turns ruamel's round-trip nodes into plain data and notes their places."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.count = path, 0
+        self.path = path
         self.keys: dict[Loc, tuple[int, int]] = {}
         self.values: dict[Loc, tuple[int, int]] = {(): (1, 1)}
 
     def plain(self, node: Any, loc: Loc) -> Any:
-        self.count += 1
-        if len(loc) > MAX_DEPTH or self.count > MAX_NODES:
-            raise self._error("nested too deeply or too large (an alias that contains itself?)", loc)
-        tag = getattr(getattr(node, "tag", None), "value", None)
-        if tag is not None:
-            raise self._error(f"the tag {tag} is not allowed here", loc)
         if isinstance(node, CommentedMap):
             return {self._key(node, key, loc): self.plain(item, (*loc, key)) for key, item in node.items()}
         if isinstance(node, CommentedSeq):
@@ -162,6 +205,8 @@ class _Reader:
             if isinstance(node, kind):
                 if isinstance(node, float) and not math.isfinite(node):
                     raise self._error(f"{float(node)} is not a finite number", loc)
+                if isinstance(node, int) and abs(node) >= 2**63:
+                    raise self._error(f"{int(node)} is too large a number", loc)
                 return kind(node)
         raise self._error(f"a {type(node).__name__} is not allowed here; quote it if it is text", loc)
 
@@ -184,4 +229,4 @@ class _Reader:
 
     def _error(self, given: str, loc: Loc) -> UserError:
         line, column = self.values.get(loc, (1, 1))
-        return UserError(given, where=f"{self.path}:{line}:{column} ({'.'.join(map(str, loc))})")
+        return UserError(_short(given), where=f"{self.path}:{line}:{column} ({_short('.'.join(map(str, loc)))})")

@@ -37,15 +37,17 @@ needs_kernels = pytest.mark.skipif(
 
 
 @pytest.mark.skipif(INTERPRETED or torch.cuda.is_available(), reason="the tests below run in this process")
-def test_norm_and_convolution_pass_in_the_interpreter() -> None:
+def test_norm_convolution_and_scan_pass_in_the_interpreter() -> None:
     pytest.importorskip("triton")
-    files = [__file__, str(Path(__file__).parents[1] / "scan/test_triton_conv.py")]
-    command = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", *files]
+    scan = Path(__file__).parents[1] / "scan"
+    files = [__file__, scan / "test_triton_conv.py", scan / "test_scan_triton.py"]
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", "-rs", *map(str, files)]
     done = subprocess.run(
         command, env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "passed" in done.stdout
+    assert "needs an NVIDIA GPU or TRITON_INTERPRET=1" not in done.stdout
 
 
 @pytest.mark.skipif(not INTERPRETED, reason="needs a process that has imported the models and nothing else")

@@ -1,4 +1,6 @@
-"""The Triton scan: on a GPU where there is one, else in Triton's interpreter, in a process of its own.
+"""The Triton scan: on a GPU where there is one, else in Triton's interpreter.
+
+Where there is no GPU, `test_triton_norm` runs this file in the interpreter, in the process that it starts for its own.
 
 The interpreter is slow: it gets small, odd shapes. `TRITON_INTERPRET=1 pytest tests/scan/test_scan_contract.py -k triton`
 runs the whole contract in it, which takes minutes.
@@ -8,10 +10,8 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,17 +29,6 @@ Drawn = dict[str, Tensor]
 needs_kernels = pytest.mark.skipif(
     not INTERPRETED and not torch.cuda.is_available(), reason="needs an NVIDIA GPU or TRITON_INTERPRET=1"
 )
-
-
-@pytest.mark.skipif(INTERPRETED or torch.cuda.is_available(), reason="the tests below run in this process")
-def test_all_below_passes_in_the_interpreter() -> None:
-    pytest.importorskip("triton")
-    command = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", str(Path(__file__))]
-    done = subprocess.run(
-        command, env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "passed" in done.stdout
 
 
 def draw(size: tuple[int, int, int, int], dtype: torch.dtype = torch.float64, absent: tuple[str, ...] = ()) -> Drawn:

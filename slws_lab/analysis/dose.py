@@ -25,6 +25,7 @@ from slws_lab.spec import Arm, short_names
 from slws_lab.spec.levels import Level, Settings
 
 MIN_DOSES = 3
+ROUNDING = 1e-9  # of half the range of doses
 
 
 @dataclass(frozen=True)
@@ -224,7 +225,7 @@ def _best(bend: Array, slope: Array, alpha: float, sign: float) -> BestDose:
     """
     a, b = float(bend.mean()), float(slope.mean())
     vertex = -b / (2 * a) if sign * a < 0 else np.inf
-    at_border = bool(abs(vertex) >= 1)
+    at_border = bool(abs(vertex) >= 1 - ROUNDING)
     place = max((-1.0, 1.0), key=lambda z: sign * (a * z * z + b * z)) if at_border else vertex
     ends = fieller(2 * bend, slope, alpha)
     if ends is None:

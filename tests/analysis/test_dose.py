@@ -196,3 +196,11 @@ def test_a_dose_that_is_a_level_too_is_refused(plant_by) -> None:
 def test_dose_0_has_no_logarithm(plant_by) -> None:
     with pytest.raises(UserError, match="no logarithm"):
         dose_response(plant_by(SCHEDULES, off_or_curved), "shuffle.max_rate", given=LINEAR, absent=0.0, log=True)
+
+
+@pytest.mark.parametrize("level", [0.1 * i for i in range(8)])
+def test_a_parabola_that_is_best_just_at_a_border_but_for_rounding_is_best_there(plant_by, level: float) -> None:
+    body = "factors: {train.lr: [0.1, 0.2, 0.3]}\ndesigns: [{one_at_a_time: [train.lr]}]\nseeds: 3"
+    values = {0.1: 96.8, 0.2: 92.4, 0.3: 79.2}
+    table = plant_by(body, lambda settings, seed: values[settings["train.lr"]] + level + seed * 0.3)
+    assert dose_response(table, "train.lr").best.at_border

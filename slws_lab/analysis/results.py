@@ -97,8 +97,15 @@ class ResultTable:
         frame = pd.DataFrame(points, columns=["arm_id", "seed", "step", "name", "value"])
         return frame.astype({"seed": int, "step": int, "value": float})
 
+    @cached_property
+    def _allotted(self) -> dict[str, int]:
+        from slws_lab.analysis.sequential import allotment  # it reads tables
+
+        return allotment(self)
+
     def _row(self, arm: Arm, seed: int, factors: list[str]) -> dict[str, Any]:
         record = self.record(arm.id, seed)
+        idle = record.status == "pending" and self.design.seeds.index(seed) >= self._allotted[arm.id]
         return _last(record) | _outcome(record) | {
             "arm": arm.label,
             "arm_id": arm.id,
@@ -106,7 +113,7 @@ class ResultTable:
             **{name: _level(arm, name) for name in factors},
             "seed": seed,
             "run_id": record.run_id,
-            "status": record.status,
+            "status": "not needed" if idle else record.status,
             "cause": record.cause,
             "value": _finite(record.value(self.study.metric)),
         }  # fmt: skip

@@ -67,6 +67,9 @@ class Slurm:
 
     name = "slurm"
 
+    def __init__(self) -> None:
+        self._patience_s = ENDING_S  # who has just given the command is told soon that nobody answers
+
     def slots(self, resources: Resources, ranks: int = 1) -> int:
         if shutil.which("sbatch") is None:
             raise UserError("there is no Slurm here: the command `sbatch` is not found", where="--launcher slurm",
@@ -80,13 +83,15 @@ class Slurm:
 
     def start(self, work: Work) -> list[Job]:
         """Return the jobs of a command that is no more, if they will come to all of these attempts; else submit new ones."""
-        queue = _insist(_queue, PATIENCE_S)
+        queue = _insist(_queue, self._patience_s)
         for folder in sorted(work.jobs.glob("slws-*")):
             array = _Array(folder, queue.get(folder.name, {}))
             if array.jobs() and array.covers(work):
                 return array.jobs()
             array.leave(tidy=not array.jobs())
-        return _submit(work, self.slots(work.resources, work.ranks)).jobs()
+        array = _submit(work, self.slots(work.resources, work.ranks), self._patience_s)
+        self._patience_s = PATIENCE_S
+        return array.jobs()
 
 
 class _Array:
@@ -177,7 +182,7 @@ class _Array:
             ) from None
         self._heard = time.monotonic()
         stuck = sorted({reason for reason in self._left.values() if reason.startswith(STUCK)})
-        if stuck and not self._cancelled:
+        if stuck and not self._cancelled and all(reason.startswith(STUCK) for reason in self._left.values()):
             raise LaunchError(
                 f"Slurm will not start the jobs as they are: {', '.join(stuck)}; see `resources.slurm` of the study"
             )
@@ -190,7 +195,8 @@ class _Array:
         Raises:
             LaunchError: They died, and none had started a run; with the end of a log.
         """
-        died = [self._died(task) for task in range(read_json(self.file)["tasks"])] if self._ours() else []
+        job = read_json(self.file) if self._ours() else None
+        died = [self._died(task) for task in range(job["tasks"])] if job else []
         if died and all(died) and not self._cancelled and not self._started_any():
             self._kept = True  # the message names its log; the next start removes it
             raise LaunchError(f"jobs end before they start a run; {self._said()}")
@@ -236,7 +242,7 @@ class _Task:
         self._array.leave(tidy=True)
 
 
-def _submit(work: Work, slots: int) -> _Array:
+def _submit(work: Work, slots: int, patience_s: float) -> _Array:
     from submitit import SlurmExecutor
     from submitit.core.utils import FailedJobError
 
@@ -262,7 +268,7 @@ def _submit(work: Work, slots: int) -> _Array:
                 raise LaunchError(f"Slurm refuses the jobs: {error}") from error
 
     try:
-        _insist(submit, PATIENCE_S)
+        _insist(submit, patience_s)
     except LaunchError:
         array.leave(tidy=True)
         raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slws_lab.analysis import Best, Contrast, Estimate, ResultTable, Undeclared
+from slws_lab.analysis import Best, Contrast, Estimate, ResultTable, Undeclared, confounded
 from slws_lab.reports import looks, wording
 from slws_lab.reports.cells import beside_factors
 from slws_lab.spec import StudySpec
@@ -14,7 +14,14 @@ def main_notes(
     """Return the notes of the result table, the most needed first."""
     study = table.study
     tested = any(c.p is not None for c in contrasts)
-    notes = [_what(study), _missing(table), _diverged(estimates), _differs(table), *_undeclared(table, contrasts)]
+    notes = [
+        _what(study),
+        _missing(table),
+        _diverged(estimates),
+        _differs(table),
+        *_confounded(table),
+        *_undeclared(table, contrasts),
+    ]
     notes += (
         [_delta(table, contrasts), *looks.rule(table, contrasts), *_mirrored(table, contrasts)] if contrasts else []
     )
@@ -55,6 +62,14 @@ def _missing(table: ResultTable) -> str:
     statuses = [record.status for record in looks.all_due(table)]
     waiting = sum(status in ("pending", "running") for status in statuses)
     return f"{wording.plural(waiting, 'run')} of {len(statuses)} not finished yet." if waiting else ""
+
+
+def _confounded(table: ResultTable) -> list[str]:
+    short = wording.factor_names(table.design)
+    return [
+        f"{' and '.join(short[name] for name in group)} change together over these arms: their effects cannot be told apart."
+        for group in confounded(table.design)
+    ]
 
 
 def _diverged(estimates: list[Estimate]) -> str:

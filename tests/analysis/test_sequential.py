@@ -152,3 +152,11 @@ def test_the_contrasts_of_a_study_with_seeds_as_needed_are_its_standing(plant) -
 def test_another_correction_is_refused(plant) -> None:
     with pytest.raises(UserError, match="Holm's correction, not with bh"):
         plant(BASE, shifted(3.0), seeds=NEEDED, more="comparisons: {correction: bh}")
+
+
+def test_runs_that_are_not_needed_are_called_so_in_the_records(plant) -> None:
+    frame = plant(cut(BASE, 3), cut(shifted(3.0), 3), cut(shifted(0.02, 3), 3), seeds=NEEDED).frame()
+    statuses = frame.groupby("arm_id", sort=False)["status"].agg(list).to_list()
+    idle = "not needed"
+    undecided = ["finished"] * 3 + ["pending"] + [idle] * 3
+    assert statuses == [undecided, ["finished"] * 3 + [idle] * 4, undecided]

@@ -198,3 +198,10 @@ def test_published_rows_keep_blanks_and_cite_their_source() -> None:
     assert column(view, "params (M)")[0] == "" and column(view, "value")[0] == "82.6"
     cited = [int(text.strip("[]")) for text in column(view, "source")]
     assert [view.notes[i - 1].split("] ", 1)[1] for i in cited] == [row.source for row in rows]
+
+
+def test_factors_that_change_together_are_named_below_the_table(project) -> None:
+    body = "factors: {train.lr: [0.001, 0.002], train.eps: [1.0e-8, 1.0e-7]}\ndesigns: [{zip: [train.lr, train.eps]}]\nseeds: 3"
+    note = "lr and eps change together over these arms: their effects cannot be told apart."
+    assert note in main_view(project(body=body).table).notes
+    assert note not in main_view(project(body=body.replace("zip", "grid")).table).notes

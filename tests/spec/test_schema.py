@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import re
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import REPOSITORY
+from jsonschema import Draft202012Validator
 
 from slws_lab.spec import BLOCKS, json_schema, paths
+from slws_lab.spec.source import read
 
 
 @cache
@@ -77,3 +81,30 @@ def test_every_reference_leads_somewhere() -> None:
         node: Any = schema()
         for part in target.split("/"):
             node = node[part]
+
+
+STUDIES = sorted((REPOSITORY / "studies").glob("*.yaml"))
+RECIPES = sorted((REPOSITORY / "experiments").glob("*.yaml"))
+
+
+@pytest.mark.parametrize(("kind", "files"), [("study", STUDIES), ("recipe", RECIPES)])
+def test_an_editor_that_follows_the_schema_marks_no_file_of_ours(kind: str, files: list[Path]) -> None:
+    validator = Draft202012Validator(json_schema(kind))
+    assert len(files) > 5
+    assert {path.name: [e.message for e in validator.iter_errors(read(path).data)] for path in files} == {
+        path.name: [] for path in files
+    }
+
+
+@pytest.mark.parametrize(
+    ("place", "wrong"),
+    [(("seeds",), "three"), (("designs", 0), {"gird": ["a"]}), (("metric",), {"name": "val/top2"}), (("sed",), {}),
+     (("set",), {"train.epoch": 3}), (("budget",), {"hours": 1})],
+)  # fmt: skip
+def test_an_editor_that_follows_the_schema_marks_a_mistake(place: tuple[str | int, ...], wrong: Any) -> None:
+    data = read(REPOSITORY / "studies" / "quickstart.yaml").data
+    node = data
+    for key in place[:-1]:
+        node = node[key]
+    node[place[-1]] = wrong
+    assert list(Draft202012Validator(json_schema("study")).iter_errors(data))

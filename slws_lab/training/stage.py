@@ -91,6 +91,8 @@ class Stage:
         self.saved_at, self.save_wait = time.monotonic(), CHECKPOINT_MIN_S
         self.counted = time.monotonic()
         self.loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=around.device)
+        self.step_losses = torch.zeros(self.steps, dtype=torch.float64, device=around.device)
+        self.bad_step: int | None = None
         if state is not None:
             load_moments(self.optimizer, state["optimizer"])
         self.net = self._prepared()
@@ -152,6 +154,7 @@ class Stage:
         if not self.progress.samples:
             raise OSError("no image of the train split can be read")
         mean_loss = float(self.loss_sum) / self.progress.samples
+        self.bad_step = None if math.isfinite(mean_loss) else self._first_bad_step(epoch)
         self.loss_sum.zero_()
         self.progress.samples = 0
         return {
@@ -202,7 +205,7 @@ class Stage:
         self.progress.samples += total
         if self.world.size == 1 and len(used) == 1:
             ((number, part),) = used
-            self.loss_sum += self.whole_step(*self._ready(part, (step, 0, number))).double() * total
+            self._add_loss(self.whole_step(*self._ready(part, (step, 0, number))).double() * total)
             return
         losses = torch.zeros((), dtype=torch.float64, device=self.around.device)
         self.eager.begin()
@@ -213,7 +216,17 @@ class Stage:
                 loss = self.eager.add_gradients(*batch, weight)
             losses += 0.0 if spare else loss.double() * len(part.labels)
         self.eager.update()
-        self.loss_sum += self.world.sum(losses)
+        self._add_loss(self.world.sum(losses))
+
+    def _add_loss(self, loss: Tensor) -> None:
+        """Note a step's loss, summed over its samples, without waiting for it."""
+        self.loss_sum += loss
+        self.step_losses[(self.progress.step - 1) % self.steps] = loss
+
+    def _first_bad_step(self, epoch: int) -> int | None:
+        """Return the first step of an epoch whose loss is not finite, counted over all stages; None if it was before a resume."""
+        bad = (~self.step_losses.isfinite()).nonzero()
+        return self.progress.steps_before + epoch * self.steps + int(bad[0]) + 1 if len(bad) else None
 
     def _blank(self) -> Batch:
         shape = (1, self.dataset.channels, self.dataset.size, self.dataset.size)

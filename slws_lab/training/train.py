@@ -49,7 +49,7 @@ def _result(stage: Stage, metrics: dict[str, float]) -> TrainResult:
     epochs = progress.epochs_before + math.ceil(progress.step / stage.steps)
     return TrainResult(
         status="finished" if _finite(metrics) else "diverged",
-        cause="" if _finite(metrics) else _cause(metrics, epochs),
+        cause="" if _finite(metrics) else _cause(metrics, epochs, stage.bad_step),
         epochs=epochs,
         metrics={name: value for name, value in metrics.items() if math.isfinite(value)},
         params=sum(p.numel() for p in stage.model.parameters() if p.requires_grad),
@@ -66,6 +66,7 @@ def _finite(metrics: dict[str, float]) -> bool:
     return math.isfinite(metrics.get("val/loss", math.nan))
 
 
-def _cause(metrics: dict[str, float], epoch: int) -> str:
+def _cause(metrics: dict[str, float], epoch: int, step: int | None) -> str:
     name = "val/loss" if math.isfinite(metrics["train/loss"]) else "train/loss"
-    return f"{name} became {metrics[name]} in epoch {epoch}"
+    at = "" if step is None else f" at step {step}"
+    return f"{name} became {metrics[name]} in epoch {epoch}{at}"

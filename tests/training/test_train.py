@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from training_runs import Curve, Train, spec
 
 from slws_lab import scan
 from slws_lab.training import Interrupted, TrainResult
+from slws_lab.training.step import Step
 
 
 def weights(folder: Path, name: str = "last") -> dict[str, torch.Tensor]:
@@ -97,9 +99,25 @@ def test_a_damaged_checkpoint_starts_over_to_the_same_end(run_tiny: Train, tmp_p
 def test_divergence_is_a_result(run_tiny: Train) -> None:
     result, curve = run_tiny(spec(train={"lr": 1e30, "clip_grad": None}))
     assert result.status == "diverged"
-    assert result.cause == f"train/loss became nan in epoch {result.epochs}"
+    said = re.fullmatch(r"train/loss became nan in epoch (\d+) at step (\d+)", result.cause)
+    assert said and int(said[1]) == result.epochs and 9 * (result.epochs - 1) < int(said[2]) <= 9 * result.epochs
     assert math.isnan(curve[result.epochs]["train/loss"])
     assert all(math.isfinite(value) for value in result.metrics.values())
+
+
+@pytest.mark.parametrize("bad", [1, 7, 12])
+def test_the_first_step_whose_loss_is_no_number_is_named(
+    run_tiny: Train, bad: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps, real = itertools.count(1), Step.__call__
+
+    def planted(self: Step, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        loss = real(self, images, targets)
+        return loss * math.nan if next(steps) in (bad, bad + 1) else loss
+
+    monkeypatch.setattr(Step, "__call__", planted)
+    result, _ = run_tiny(spec())
+    assert result.cause == f"train/loss became nan in epoch {1 + bad // 10} at step {bad}"
 
 
 def test_the_learning_rate_warms_up_and_falls_to_its_end(run_tiny: Train) -> None:

@@ -14,8 +14,9 @@ def main() -> None:
     from slws_lab.cli.app import app
     from slws_lab.errors import SlwsError
 
-    for name in ("SIGTERM", "SIGHUP"):  # a scheduler's stop and a lost terminal end a study as cleanly as Ctrl-C
-        signal.signal(getattr(signal, name), signal.default_int_handler)
+    for name in (signal.SIGTERM, signal.SIGHUP):  # a scheduler's stop and a lost terminal end a study as cleanly as Ctrl-C
+        if signal.getsignal(name) is not signal.SIG_IGN:  # as nohup asks
+            signal.signal(name, signal.default_int_handler)
     try:
         app(prog_name="slws")
     except SlwsError as error:

@@ -118,7 +118,7 @@ def _by_probe(recipe: Recipe, answer: Mapping[str, Any]) -> Expected:
 
 def _probes(project: Project, arms: Sequence[Arm], *, probe: bool) -> dict[str, Mapping[str, Any]]:
     """Return arm id -> what the probe of its shape has measured; kept per shape, code, packages, device and resources."""
-    resources = project.study.spec.resources.model_dump(mode="json", exclude={"minutes"})
+    resources = project.study.spec.resources.model_dump(mode="json", exclude={"minutes", "slurm"})
     state = repr((sorted(provenance.packages().items()), provenance.numeric_files_digest(), sorted(resources.items()),
                   sorted(devices(project.study.spec.resources))))  # fmt: skip
     path = project.workspace.cache / f"probe-{_digest(state)}.json"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import IO, Any
+
+import psutil
 
 from slws_lab.errors import UserError
 from slws_lab.launch import inventory
@@ -34,8 +37,10 @@ class Local:
         return len(_devices(resources, ranks))
 
     def start(self, work: Work) -> list[Job]:
+        _sweep(work.jobs)
         devices = _devices(work.resources, work.ranks)[: work.most][: len(work.attempts)]
-        return [LocalJob(work, work.jobs / f"local-{os.getpid()}-{i}", device) for i, device in enumerate(devices)]
+        names = [f"local-{os.getpid()}-{i}-{socket.gethostname()}" for i in range(len(devices))]
+        return [LocalJob(work, work.jobs / name, device) for name, device in zip(names, devices, strict=True)]
 
 
 class LocalJob:
@@ -43,7 +48,7 @@ class LocalJob:
 
     def __init__(self, work: Work, path: Path, device: str | None) -> None:
         self._attempts = [Attempt(folder) for folder in work.attempts]
-        self._file, self._log = path.with_suffix(".json"), path.with_suffix(".log")
+        self._file, self._log = (path.with_name(path.name + ending) for ending in (".json", ".log"))
         self._env = _environment(work.resources, device)
         self._idle_deaths = self._deaths = 0
         self._cancelled = False
@@ -137,6 +142,14 @@ class LocalJob:
         self._file.unlink(missing_ok=True)
         if self._log.exists() and not self._log.stat().st_size:
             self._log.unlink()
+
+
+def _sweep(jobs: Path) -> None:
+    """Remove what launchers on this machine that were killed have left: lists of work, and logs that say nothing."""
+    for path in jobs.glob(f"local-*-{socket.gethostname()}.*"):
+        pid = path.name.split("-")[1]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)) and (path.suffix == ".json" or not path.stat().st_size):
+            path.unlink(missing_ok=True)
 
 
 def _devices(resources: Resources, ranks: int) -> list[str | None]:

@@ -28,6 +28,7 @@ from slws_lab.training.train import train_rank
 from slws_lab.training.world import World
 
 POLL_S = 0.1
+GRACE_S = 2.0  # a scheduler's jobs block SIGTERM, by which torch ends the other ranks first
 KILLS = (
     signal.SIGKILL,
     signal.SIGSEGV,
@@ -125,7 +126,7 @@ class _Ranks:
 
     def _joined(self) -> bool:
         try:
-            return bool(self._processes.join(timeout=POLL_S))
+            return bool(self._processes.join(timeout=POLL_S, grace_period=GRACE_S))
         except ProcessException as error:
             self._listen()
             raise RankError(self._first_cause(str(error))) from None

@@ -19,7 +19,7 @@ import torch
 import torchvision
 from PIL import Image
 
-from slws_lab.data import DataSet, Request, download, load, small
+from slws_lab.data import DataSet, Request, digits, download, load, small
 from slws_lab.errors import UserError
 
 
@@ -380,3 +380,13 @@ def test_a_folder_through_hugging_face_gives_the_same_samples(write_folder, tmp_
     folder = write_folder(train=8, test=2)
     hub = load(Request(f"hfds/{folder}", path=str(tmp_path / "cache")))
     assert same(hub, load(Request("image_folder", path=str(folder))))
+
+
+def test_the_digits_are_those_that_scikit_learn_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sklearn.datasets import load_digits
+
+    expected = load_digits()
+    for package in (digits.find_spec("sklearn"), None):
+        monkeypatch.setattr(digits, "find_spec", lambda _, package=package: package)
+        images, labels = digits._images()
+        assert (images == expected.images).all() and (labels == expected.target).all()

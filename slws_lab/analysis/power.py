@@ -116,6 +116,8 @@ def delta_spread(table: ResultTable) -> float | None:
     Returns:
         In the metric's unit; None before any contrast has two pairs that differ.
     """
+    if not any(record.status == "finished" for record in table.records.values()):
+        return None  # and pandas, which takes most of a fresh plan's time, is not imported
     squares, freedom = 0.0, 0
     for hypothesis in (h for family in families(table.design, "all") for h in family):
         _, arm, reference = pairs(table, hypothesis, table.design.seeds)

@@ -34,7 +34,7 @@ from slws_lab.spec import Resources, RunSpec
 from slws_lab.tracking import Attempt, Claim, RunFolder, journal, provenance, read_json, starts, write_text
 from slws_lab.tracking.claim import IDLE_S, STEPLESS_S, Pulse
 from slws_lab.tracking.files import NotWritten, writing
-from slws_lab.training import Interrupted, Outdated, RankError, Surroundings, train
+from slws_lab.training import Interrupted, Outdated, RankError, RankLost, Surroundings, train
 from slws_lab.training.checkpoint import Shelf
 from slws_lab.training.surroundings import Unsaved
 
@@ -84,7 +84,8 @@ def execute(attempt: Attempt, place: Place) -> str:
     """Execute an attempt if it is free, and write its result.
 
     Returns:
-        `finished`, `diverged` or `failed`; `taken` if another process has or had it; `interrupted` if it was asked to stop.
+        `finished`, `diverged` or `failed`; `taken` if another process has or had it; `interrupted` if it was asked to stop; `lost` if
+        one of its ranks was killed, and it may go on.
 
     Raises:
         NotWritten: The disk refuses what must be kept; the attempt is unfinished, and goes on from its last checkpoint.
@@ -137,6 +138,11 @@ def _execute(hold: Hold, place: Place) -> str:
                 raise
             except (ClaimLost, NotWritten):
                 raise
+            except RankLost as error:  # as if this process had died: the run goes back, until that helps no more
+                if not starts.keeps_dying(attempt):
+                    log.warning("%s; going on from the last checkpoint", error)
+                    return "lost"
+                result |= _failure(error, hold.claim)
             except Exception as error:  # a failed run never stops its study: it is recorded with its cause
                 result |= _failure(error, hold.claim)
         log.info("%s %s", result["status"], result["cause"])
@@ -209,7 +215,7 @@ def _failure(error: Exception, claim: Claim) -> dict[str, str]:
     """Return what the record says of a failure; that of a run which lost its claim is none."""
     if not claim.held():
         raise ClaimLost from error
-    said = provenance.redacted(traceback.format_exc())
+    said = traceback.format_exc()
     traceback.clear_frames(error.__traceback__)  # their tensors may be what the memory is full of
     log.error("failed:\n%s", said)
     return {"status": "failed", "cause": provenance.redacted(_cause(error))}
@@ -233,12 +239,19 @@ def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
+class _Redacting(logging.Formatter):
+    """Keeps secrets of the environment out of a log, whoever writes them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return provenance.redacted(super().format(record))
+
+
 @contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
     """Send all log records, warnings of libraries included, to the attempt's log file."""
     with writing(path):
         handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_Redacting("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.captureWarnings(True)
     ROOT_LOG.addHandler(handler)
     ROOT_LOG.setLevel(logging.INFO)
@@ -281,7 +294,8 @@ def run_job(path: Path) -> None:
         if stop.is_set():
             return
         try:
-            status = execute(Attempt(Path(attempt)), place)
+            while (status := execute(Attempt(Path(attempt)), place)) == "lost":
+                pass
         except NotWritten as error:
             sys.stderr.write(f"{error}\n")
             sys.exit(UNWRITABLE)

@@ -233,22 +233,28 @@ def test_a_disk_that_refuses_what_must_be_kept_leaves_the_attempt_unfinished_and
     assert sorted(path.name for path in attempt.checkpoint.iterdir()) == ["ema.safetensors", "last.safetensors"]
 
 
-def test_a_killed_rank_fails_its_run_with_the_true_first_cause_in_the_record(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("deaths", "ends"), [(0, "lost"), (2, "failed")])
+def test_a_killed_rank_sends_its_run_back_and_the_third_in_a_row_is_a_failure_with_the_true_first_cause(
+    tmp_path: Path, deaths: int, ends: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = spec(train={"epochs": 500, "ranks": 2})
     folder = Workspace(tmp_path).run(run)
     folder.create(run)
     attempt = folder.attempt(1)
+    monkeypatch.setattr(starts, "MAX_WITHOUT_PROGRESS", 1 if deaths else 3)
     killed: list[psutil.Process] = []
 
     def kill_one() -> bool:
-        if not killed and len(list(journal.read(attempt.journal))) > 1:
+        if not killed and ranks() and (deaths or len(list(journal.read(attempt.journal))) > 1):
             killed.append(ranks()[-1])
             killed[0].kill()
         return False
 
-    assert worker.execute(attempt, worker.Place(tmp_path, Resources(gpus=0), kill_one)) == "failed"
-    cause = (attempt.result() or {})["cause"]
-    assert re.fullmatch(r"rank \d was killed by SIGKILL", cause)
+    assert worker.execute(attempt, worker.Place(tmp_path, Resources(gpus=0), kill_one)) == ends
+    if ends == "lost":
+        assert attempt.status is None and "going on from the last checkpoint" in attempt.log.read_text()
+    else:
+        assert re.fullmatch(r"rank \d was killed by SIGKILL", (attempt.result() or {})["cause"])
     assert killed and not ranks()
     assert not list(attempt.path.rglob("rendezvous*"))
 

@@ -32,7 +32,9 @@ def best(table: ResultTable) -> Best:
     An arm with fewer than 3 runs, or fewer than 3 pairs with the best, is not judged.
     """
     values, alpha = table.values, table.study.comparisons.alpha
-    means = values.loc[:, values.notna().sum() >= MIN_PAIRS].mean()
+    enough = values.loc[:, values.notna().sum() >= MIN_PAIRS]
+    common = enough.dropna()  # means over unequal seeds would compare the seeds
+    means = (common if len(common) >= MIN_PAIRS else enough).mean()
     if means.empty:
         return Best((), 0)
     top = str(means.idxmax() if table.study.metric.goal == "maximize" else means.idxmin())

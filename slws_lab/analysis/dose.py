@@ -19,7 +19,7 @@ import numpy as np
 from slws_lab.analysis.cells import cells
 from slws_lab.analysis.effects import Effect, corrected, effect
 from slws_lab.analysis.results import ResultTable
-from slws_lab.analysis.statistics import MIN_PAIRS, Array
+from slws_lab.analysis.statistics import MIN_PAIRS, Array, paired
 from slws_lab.errors import UserError
 from slws_lab.spec import Arm, short_names
 from slws_lab.spec.levels import Level, Settings
@@ -118,7 +118,7 @@ def dose_response(
     z = (x - middle) / half  # from -1 to 1, so that the fit is well conditioned
     bend, slope, height = np.polyfit(z, values.T, 2)
     alpha, goal = table.study.comparisons.alpha, table.study.metric.goal
-    found = _best(bend, slope, alpha, 1.0 if goal == "maximize" else -1.0)
+    found = _best(bend, slope, alpha, 1.0 if goal == "maximize" else -1.0, unlike=_unlike(z, values, alpha))
     ends = [None if end is None else _dose(middle + half * end, log) for end in (found.low, found.high)]
     best = replace(found, dose=_dose(middle + half * found.dose, log), low=ends[0], high=ends[1])
     direction, isotonic = _isotonic(means)
@@ -214,7 +214,7 @@ def _isotonic(means: Array) -> tuple[str, tuple[float, ...]]:
     return direction, tuple(map(float, fits[direction]))
 
 
-def _best(bend: Array, slope: Array, alpha: float, sign: float) -> BestDose:
+def _best(bend: Array, slope: Array, alpha: float, sign: float, *, unlike: bool) -> BestDose:
     """Return where the mean parabola is best, doses counted from -1 to 1.
 
     Args:
@@ -222,6 +222,7 @@ def _best(bend: Array, slope: Array, alpha: float, sign: float) -> BestDose:
         slope: Each seed's linear coefficient.
         alpha: The interval covers 1 - alpha.
         sign: 1 if a high value is good, -1 if a low one.
+        unlike: Whether the doses are known not to lie on a parabola, whose best then says nothing.
     """
     a, b = float(bend.mean()), float(slope.mean())
     vertex = -b / (2 * a) if sign * a < 0 else np.inf
@@ -232,10 +233,27 @@ def _best(bend: Array, slope: Array, alpha: float, sign: float) -> BestDose:
         return BestDose(place, None, None, at_border, "the curve is not bent enough to tell where it is best")
     if sign * a > 0:
         return BestDose(place, None, None, at_border, "the curve bends the other way: it is worst between its ends")
+    if unlike:
+        return BestDose(place, None, None, at_border, "a parabola does not fit these doses")
     low, high = max(ends[0], -1.0), min(ends[1], 1.0)
     if low > high:
         return BestDose(place, None, None, at_border, "the interval lies wholly beyond the values tried")
     return BestDose(place, low, high, at_border)
+
+
+def _unlike(places: Array, values: Array, alpha: float) -> bool:
+    """Say whether a cubic part over doses is found by a t test over seeds; with 3 doses there is none to find.
+
+    Args:
+        places: Shape (doses,).
+        values: Shape (seeds, doses).
+        alpha: Level of the test.
+    """
+    if len(places) < 4:
+        return False
+    cubic = np.linalg.qr(np.vander(places, 4, increasing=True))[0][:, 3]
+    test = paired(values @ cubic, np.zeros(len(values)), alpha)
+    return test.p is not None and test.p < alpha
 
 
 def fieller(factor: Array, offset: Array, alpha: float) -> tuple[float, float] | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from slws_lab.analysis.boundaries import last_level
 from slws_lab.analysis.families import families, pairs
 from slws_lab.analysis.results import ResultTable
 from slws_lab.analysis.statistics import MIN_PAIRS, has_spread
@@ -81,7 +82,8 @@ class Prospects:
     Attributes:
         seeds: How many each arm has, or has at most.
         contrasts: How many are corrected together; of the largest block, where each is a family.
-        smallest: The smallest effect found with a chance of 80 % at Holm's first step, in sd of the deltas; None under 3 seeds.
+        smallest: The smallest effect found with a chance of 80 % at Holm's first step, in sd of the deltas; of seeds as needed, found
+            so at the last look. None under 3 seeds.
         spread: The sd of the deltas, in the metric's unit; None as long as no runs tell.
         margin_seeds: Seeds that the margin needs; None without a margin or a spread, or where 1000 do not suffice.
     """
@@ -103,11 +105,19 @@ def prospects(table: ResultTable) -> Prospects:
     rules, seeds = table.study.comparisons, len(table.design.seeds)
     contrasts = max((len(family) for family in families(table.design, rules.family)), default=0)
     spread = delta_spread(table)
-    smallest = smallest_effect(seeds, contrasts, rules.alpha) if contrasts else None
+    smallest = _smallest(table, seeds, contrasts) if contrasts else None
     needed = None
     if contrasts and rules.margin is not None and spread is not None:
         needed = seeds_for_margin(rules.margin / spread, contrasts, rules.alpha)
     return Prospects(seeds, contrasts, smallest, spread, needed)
+
+
+def _smallest(table: ResultTable, seeds: int, contrasts: int) -> float | None:
+    alpha, first = table.study.comparisons.alpha, table.design.first_seeds
+    if first is None:
+        return smallest_effect(seeds, contrasts, alpha)
+    # Found at the last look alone: what earlier looks find comes on top.
+    return smallest_effect(seeds, 1, last_level(alpha / contrasts, len(first), seeds))
 
 
 def delta_spread(table: ResultTable) -> float | None:

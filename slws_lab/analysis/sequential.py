@@ -19,7 +19,7 @@ from slws_lab.analysis.families import Hypothesis, arm_names, families, pairs
 from slws_lab.analysis.results import ResultTable
 from slws_lab.analysis.statistics import Array, Paired, holm, paired
 
-ENDED = ("finished", "diverged", "failed")
+ENDED = ("finished", "diverged")
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,12 @@ class Course:
     Attributes:
         tested: As its verdict is based on it.
         p: The p of a difference and that of equivalence, corrected for all looks; 1 where there is no test.
+        waits: Whether a run that failed keeps it from being looked at: no further seed is spent on it before that is mended.
     """
 
     tested: Tested
     p: tuple[float, float] = (1.0, 1.0)
+    waits: bool = False
 
     @property
     def decided(self) -> bool:
@@ -67,7 +69,8 @@ class Course:
 def standing(table: ResultTable, first: int) -> Standing:
     """Look at a study after each whole seed, from the first look on.
 
-    A seed is whole when every run that it is for has ended, so nothing depends on which runs were quicker.
+    A seed is whole when every run that it is for has ended, so nothing depends on which runs were quicker. A contrast with a failed
+    run waits until that is mended, and counts as undecided meanwhile.
 
     Args:
         table: The results; its design holds all seeds that may be spent, in their order.
@@ -82,13 +85,15 @@ def standing(table: ResultTable, first: int) -> Standing:
     every = [course for family in each for course in family]
     looked = 0
     for seeds in range(first, last + 1):
-        undecided = [course for course in every if not course.decided]
+        for course in every:
+            course.waits = not course.decided and _failed(table, course, seeds)
+        undecided = [course for course in every if not course.decided and not course.waits]
         if not undecided or not _whole(table, undecided, seeds):
             break
         looked = seeds
         for family in each:
             _look(table, family, Look(seeds, first, last, decided=False))
-    left = [course for course in every if not course.decided] if looked < last else []
+    left = [course for course in every if not course.decided and not course.waits] if looked < last else []
     names = arm_names(table.design)
     said = {id(course): judge(table, course.tested, names) for course in every}
     undecided_now = tuple(said[id(course)] for course in left)
@@ -108,7 +113,8 @@ def _allotted(table: ResultTable, courses: Sequence[Course], looked: int) -> dic
     for course in courses:
         look = course.tested.look
         assert look is not None, "every course is judged at a look"
-        wanted = look.seeds if look.decided else min(max(looked + 1, look.first), look.last)
+        ended = look.decided or course.waits
+        wanted = look.seeds if ended else min(max(looked + 1, look.first), look.last)
         for arm in _arms([course]):
             found[arm] = max(found[arm], wanted)
     return found
@@ -141,8 +147,10 @@ def look_at(
     alpha, margin = rules
     place = (look.seeds, look.first, look.last)
     level = level_at(look.seeds, alpha, look.first, look.last)
-    undecided = [course for course in family if not course.decided]
+    undecided = [course for course in family if not course.decided and not course.waits]
     for course, (seeds, arm, reference) in zip(family, found, strict=True):
+        if course.waits:
+            course.p = (1.0, 1.0)
         if course in undecided:
             test = paired(arm, reference, level, margin)
             course.tested = replace(course.tested, seeds=seeds, test=test, level=level)
@@ -161,6 +169,10 @@ def _untested(table: ResultTable, hypothesis: Hypothesis, family: int, look: Loo
     seeds, arm, reference = pairs(table, hypothesis, table.design.seeds)
     test = Paired(len(seeds), float((arm - reference).mean()) if seeds else None)
     return Tested(hypothesis, seeds, test, None, None, family, "holm", table.study.comparisons.alpha, look)
+
+
+def _failed(table: ResultTable, course: Course, seeds: int) -> bool:
+    return any(record.status == "failed" for arm in _arms([course]) for record in table.arm_records(arm)[:seeds])
 
 
 def _whole(table: ResultTable, courses: Sequence[Course], seeds: int) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
+import stat
 import sys
 
 OF_THE_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -14,9 +16,10 @@ def main() -> None:
     from slws_lab.cli.app import app
     from slws_lab.errors import SlwsError
 
-    for name in (signal.SIGTERM, signal.SIGHUP):  # a scheduler's stop and a lost terminal end a study as cleanly as Ctrl-C
+    # A scheduler's stop and a lost terminal end a study as cleanly as Ctrl-C.
+    for name, handler in ((signal.SIGTERM, signal.default_int_handler), (signal.SIGHUP, _hang_up)):
         if signal.getsignal(name) is not signal.SIG_IGN:  # as nohup asks
-            signal.signal(name, signal.default_int_handler)
+            signal.signal(name, handler)
     try:
         app(prog_name="slws")
     except SlwsError as error:
@@ -31,6 +34,15 @@ def main() -> None:
         if end.code == 130:
             _say("slws: interrupted", 130)
         raise
+
+
+def _hang_up(*_: object) -> None:
+    """Stop as by Ctrl-C, and say nothing more to a terminal: it is gone, and would answer by errors."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        if stat.S_ISCHR(os.fstat(stream).st_mode):
+            os.dup2(nowhere, stream)
+    raise KeyboardInterrupt
 
 
 def _say(message: str, code: int) -> int:

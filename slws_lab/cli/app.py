@@ -40,13 +40,14 @@ Only = Annotated[
     typer.Option(metavar="K=V", help="Only runs with this level, e.g. shuffle.schedule=none or seed=0."),
 ]
 Launcher = Annotated[
-    str, typer.Option(help="Where runs execute: local (a process a GPU or core) or in_process (for debugging).")
+    str, typer.Option(help="Where runs execute: local (a process a GPU or core), slurm, or in_process (for debugging).")
 ]
 
 
 @app.command(cls=Command, rich_help_panel="Studies")
 def plan(
     study: Study,
+    launcher: Launcher = "local",
     only: Only = None,
     probe: Annotated[bool, typer.Option(help="Measure a few steps where no finished run tells the cost.")] = False,
     workspace: Workspace = None,
@@ -55,7 +56,7 @@ def plan(
     """Show arms, roles, what would run, what it costs and what it can find. Starts nothing."""
     from slws_lab.cli import commands
 
-    commands.plan(study, only or [], probe, workspace, json)
+    commands.plan(study, launcher, only or [], probe, workspace, json)
 
 
 @app.command(cls=Command, rich_help_panel="Studies")

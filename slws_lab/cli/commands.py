@@ -18,14 +18,14 @@ from slws_lab.lab.project import Project, here
 COMPLETE, INCOMPLETE, INTERRUPTED = 0, 1, 130
 
 
-def plan(study: str, only: list[str], probe: bool, workspace: Path | None, json: bool) -> None:
+def plan(study: str, launcher: str, only: list[str], probe: bool, workspace: Path | None, json: bool) -> None:
     from slws_lab.cli import show_plan
     from slws_lab.lab.foreseeing import foresee
     from slws_lab.lab.planning import plan as make_plan
 
     state = make_plan(Project.open(study, workspace), _pairs(only))
     with waiting("measuring a few steps", quiet=json or not probe):
-        ahead = foresee(state, probe=probe)
+        ahead = foresee(state, launcher, probe=probe)
     show_plan.plan(state, ahead, json)
 
 

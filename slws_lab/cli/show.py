@@ -54,6 +54,9 @@ def _not_needed(state: Plan) -> None:
     design = state.project.design
     if design.first_seeds is not None:
         saved = len(design.arms) * len(design.seeds) - len(state.runs)
+        if state.todo and saved:
+            line(f"up to {wording.plural(saved, 'further run')}, only while contrasts stay undecided")
+            return
         line(
             f"{saved} of {saved + len(state.runs)} runs are not needed{' so far' if state.todo else ''}: what they are for is decided"
         )

@@ -25,6 +25,8 @@ def plan(state: Plan, ahead: Outlook, json: bool) -> None:
     design, spec = state.project.design, state.project.study.spec
     out.print(f"[bold]{spec.name}[/bold]  {escape(spec.question)}", soft_wrap=True)
     out.print(_arms(state, ahead))
+    if ahead.obstacle:
+        line(f"it cannot run here: {ahead.obstacle}")
     line(_size(state))
     for text in (*_cost(state, ahead), *_prospects(spec, ahead.prospects)):
         line(text)
@@ -114,8 +116,15 @@ def _cost(state: Plan, ahead: Outlook) -> list[str]:
         sources = ", ".join(
             dict.fromkeys(cost.per_arm[run.arm.id].source for run in state.todo if run.arm.id in cost.per_arm)
         )
-        said.append(f"cost: {_hours(cost.device_hours)} of devices, {_hours(cost.wall_hours)} of waiting with "
-                    f"{wording.plural(ahead.slots, 'run')} at a time (from {sources})")  # fmt: skip
+        wait = (
+            f", {_hours(cost.wall_hours)} of waiting with {wording.plural(ahead.slots, 'run')} at a time"
+            if ahead.slots
+            else ""
+        )
+        most = f"; {_duration(3600 * ahead.most.likely)} of devices at most" if ahead.most and state.possible else ""
+        said.append(
+            f"cost: {_hours(cost.device_hours)} of devices{wait}{most} (from {sources}; starting workers not counted)"
+        )
     if cost.unknown:
         arms = "any arm" if len(cost.unknown) == len({run.arm.id for run in state.todo}) else ", ".join(cost.unknown)
         said.append(
@@ -124,8 +133,9 @@ def _cost(state: Plan, ahead: Outlook) -> list[str]:
     if state.todo:
         said.append(f"disk: {cost.disk_gb:.2g} GB to come, {cost.free_gb:.4g} GB free")
     if ahead.budget is not None and ahead.spent is not None:
-        left, wanted = ahead.budget - ahead.spent, cost.device_hours
-        short = " and will not suffice" if wanted is not None and wanted.low > left else ""
+        left, wanted = ahead.budget - ahead.spent, ahead.most
+        sure = cost.device_hours
+        short = " and will not suffice" if sure is not None and sure.low > left else ""
         short = short or (" and may not suffice" if wanted is not None and wanted.high > left else "")
         said.append(
             f"budget: {device_hours(ahead.budget)}, {ahead.spent:.3g} spent; running stops before it is exceeded{short}"
@@ -146,8 +156,13 @@ def _prospects(spec: StudySpec, ahead: Prospects) -> list[str]:
         return [f"{contrasts}; {seeds}: no verdict is given under 3"]
     size = ahead.smallest_in_unit
     unit = "" if size is None else f", now {wording.sized(float(f'{size:.3g}'), spec.metric)}"
+    how = (
+        "at the last look, corrected for all"
+        if spec.adaptive
+        else f"at Holm's first step, alpha {rules.alpha:g}/{ahead.contrasts}"
+    )
     said = [f"{contrasts}; {seeds} find a mean difference of {ahead.smallest:.3g} standard deviations of the paired differences{unit} "
-            f"({chance} at Holm's first step, alpha {rules.alpha:g}/{ahead.contrasts})"]  # fmt: skip
+            f"({chance} {how})"]  # fmt: skip
     if rules.margin is None:
         return said
     margin = f"the margin of {wording.sized(rules.margin, spec.metric)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +59,12 @@ def _waste(path: Path, why: str) -> Waste:
 
 
 def _job_lives(path: Path) -> bool:
-    """A job's files are named after the process that started it."""
-    parts = path.stem.split("-")
-    return len(parts) > 1 and parts[1].isdigit() and Path(f"/proc/{parts[1]}").exists()
+    """Say whether a job may still work. Local ones are named after the process that started them and its host.
+
+    Of a scheduler's jobs the folder stays: only the next start of the launcher can ask whether they wait or work.
+    """
+    parts = path.stem.split("-", 3)
+    if parts[0] != "local":
+        return path.is_dir()
+    elsewhere = len(parts) == 4 and parts[3] != socket.gethostname()
+    return elsewhere or (len(parts) > 1 and parts[1].isdigit() and Path(f"/proc/{parts[1]}").exists())

@@ -14,9 +14,11 @@ from slws_lab.lab.project import Project
 from slws_lab.lab.shipping import Shipping
 from slws_lab.lab.spending import Purse
 from slws_lab.lab.triage import Lost
-from slws_lab.launch import LAUNCHERS, InProcess, Job, Launcher, Local, Slurm, Work
+from slws_lab.launch import LAUNCHERS, InProcess, Job, Launcher, Local, Slurm, Work, local
 from slws_lab.spec import Resources, total_epochs
-from slws_lab.tracking import Attempt, is_held, journal
+from slws_lab.tracking import Attempt, Claim, files, is_held, journal
+from slws_lab.tracking.claim import owner_of
+from slws_lab.tracking.folder import FINAL
 
 POLL_S = 0.2
 STOP_S = 60.0
@@ -154,6 +156,7 @@ def execute(place: Place, batches: Iterable[Batch]) -> Outcome:
             halted = not _work_off(place, list(latest.values()), alone=batch.alone)
             if halted:
                 break
+        _tidy(place.project)
     except KeyboardInterrupt:
         interrupted = True
     finally:
@@ -203,6 +206,29 @@ def _stop(jobs: list[Job]) -> None:
     finally:
         for job in jobs:
             job.kill()
+
+
+def _tidy(project: Project) -> None:
+    """Remove what processes left that were killed when their work was done: nobody else looks at runs that have ended."""
+    workspace = project.workspace
+    runs = [workspace.run(run_id) for run_id in project.design.run_ids.values()]
+    local.sweep(workspace.jobs)
+    for place in (
+        workspace.path,
+        workspace.mirror,
+        workspace.cache,
+        project.report_folder,
+        *(run.path for run in runs),
+    ):
+        files.sweep(place, ours=False)
+    for run in runs:
+        for attempt in run.attempts():
+            owner = owner_of(attempt.claim)
+            if owner and owner.dead and attempt.status and (claim := Claim.take(attempt.claim)):
+                with claim:
+                    attempt.sweep()
+                    for checkpoint in attempt.checkpoint.glob("resume*.pt") if attempt.status in FINAL else ():
+                        checkpoint.unlink(missing_ok=True)
 
 
 def _progress(tasks: list[Task]) -> Progress:

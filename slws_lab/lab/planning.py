@@ -61,6 +61,17 @@ class Plan:
         return {run_id: why for run_id, why in reasons.items() if why}
 
     @property
+    def possible(self) -> tuple[PlannedRun, ...]:
+        """Runs that the study may still want later, as its results will have it: of seeds as needed."""
+        wanted = {run.run_id for run in self.runs}
+        every = _of(
+            self.project,
+            self.table,
+            dict.fromkeys((arm.id for arm in self.project.design.arms), len(self.project.design.seeds)),
+        )
+        return tuple(run for run in every if run.run_id not in wanted and run.todo)
+
+    @property
     def todo(self) -> tuple[PlannedRun, ...]:
         return tuple(run for run in self.runs if run.todo)
 
@@ -81,7 +92,11 @@ def plan(project: Project, only: Mapping[str, str] | None = None) -> Plan:
 
 
 def _runs(project: Project, table: ResultTable) -> list[PlannedRun]:
-    ids, allotted = project.design.run_ids, allotment(table)
+    return _of(project, table, allotment(table))
+
+
+def _of(project: Project, table: ResultTable, allotted: Mapping[str, int]) -> list[PlannedRun]:
+    ids = project.design.run_ids
     return [
         PlannedRun(arm, seed, ids[arm.id, seed], table.record(arm.id, seed))
         for i, seed in enumerate(project.design.seeds)

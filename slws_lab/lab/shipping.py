@@ -10,6 +10,7 @@ from pathlib import Path
 
 from slws_lab.lab.project import Project, open_workspace
 from slws_lab.tracking import Workspace
+from slws_lab.tracking.files import NotWritten
 from slws_lab.tracking.mirror import (
     Mirror,
     MirrorAway,
@@ -103,6 +104,9 @@ def _attempt(project: Project, patience_s: float) -> str:
             if time.monotonic() >= until:
                 return "another slws process ships to MLflow just now; `slws sync` sends what is missing"
             time.sleep(PATIENCE_STEP_S)
+        except (OSError, NotWritten) as error:
+            told = str(error).splitlines()[0]
+            return f"what is noted of MLflow cannot be written ({told}); nothing is lost: `slws sync` sends it later"
 
 
 def ship(project: Project) -> Shipped:
@@ -113,6 +117,8 @@ def ship(project: Project) -> Shipped:
         MirrorBusy: Another process ships this workspace.
     """
     with Mirror.open(project.workspace, None) as mirror:
+        for left in project.workspace.path.glob(".mlflow.db.*.tmp*"):  # by a process that was killed while it made one
+            left.unlink(missing_ok=True)
         shipped = mirror.ship(project.study, project.design)
         if project.report_folder.is_dir():
             mirror.attach_report(project.study, project.report_folder)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from slws_lab.lab.planning import Plan
 from slws_lab.tracking import Attempt
-from slws_lab.tracking.causes import Kind, kind_of, normalised
+from slws_lab.tracking.causes import MEMORY, Kind, kind_of, normalised
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,15 @@ class Cluster:
 
 
 def clusters(lost: Iterable[Lost]) -> list[Cluster]:
-    """Put runs together whose causes differ in no more than numbers, addresses and paths; the largest cluster first."""
+    """Put runs together whose causes differ in no more than numbers, addresses and paths; the largest cluster first.
+
+    Those that ran out of memory are one: their messages tell what was free and whose it was, which is never alike.
+    """
     found: dict[tuple[str, str], list[Lost]] = {}
     for one in lost:
-        found.setdefault((one.status, normalised(one.cause)), []).append(one)
+        kind = kind_of(one.cause)
+        alike = kind.name if one.status == "failed" and kind == MEMORY else normalised(one.cause)
+        found.setdefault((one.status, alike), []).append(one)
     grouped = [
         Cluster(status, kind_of(runs[0].cause) if status == "failed" else None, tuple(runs))
         for (status, _), runs in found.items()

@@ -37,7 +37,6 @@ class Local:
         return len(_devices(resources, ranks))
 
     def start(self, work: Work) -> list[Job]:
-        _sweep(work.jobs)
         devices = _devices(work.resources, work.ranks)[: work.most][: len(work.attempts)]
         names = [f"local-{os.getpid()}-{i}-{socket.gethostname()}" for i in range(len(devices))]
         return [LocalJob(work, work.jobs / name, device) for name, device in zip(names, devices, strict=True)]
@@ -54,6 +53,7 @@ class LocalJob:
         self._cancelled = False
         self._rest_until: float | None = None
         self._launched = self._look_at = 0.0
+        self._silent = False
         resources = work.resources.model_dump(mode="json")
         write_json(
             self._file, {"root": str(work.root), "resources": resources, "attempts": [str(a) for a in work.attempts]}
@@ -115,9 +115,12 @@ class LocalJob:
         if time.monotonic() < self._look_at:
             return
         self._look_at = time.monotonic() + LOOK_S
-        held = [a.claim for a in self._attempts if (owner := owner_of(a.claim)) and owner.pid == self._process.pid]
-        if any(not is_held(claim) for claim in held):
+        me = (socket.gethostname(), self._process.pid)
+        held = [a.claim for a in self._attempts if (owner := owner_of(a.claim)) and (owner.host, owner.pid) == me]
+        silent = any(not is_held(claim) for claim in held)
+        if silent and self._silent:  # twice, since a file server may have stood still for a moment
             self._process.kill()
+        self._silent = silent
 
     def _tail(self) -> str:
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-LOG_TAIL:])
@@ -140,12 +143,13 @@ class LocalJob:
         if stdin is not None:
             stdin.close()
         self._file.unlink(missing_ok=True)
-        if self._log.exists() and not self._log.stat().st_size:
+        ended_well = self._process.returncode == 0 and not self._deaths
+        if self._log.exists() and (ended_well or not self._log.stat().st_size):
             self._log.unlink()
 
 
-def _sweep(jobs: Path) -> None:
-    """Remove what launchers on this machine that were killed have left: lists of work, and logs that say nothing."""
+def sweep(jobs: Path) -> None:
+    """Remove what local launchers of this machine have left when they were killed: lists of work, and logs that say nothing."""
     for path in jobs.glob(f"local-*-{socket.gethostname()}.*"):
         pid = path.name.split("-")[1]
         if pid.isdigit() and not psutil.pid_exists(int(pid)) and (path.suffix == ".json" or not path.stat().st_size):

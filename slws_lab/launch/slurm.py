@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from slws_lab.errors import UserError
-from slws_lab.launch.launcher import FRESH, Job, LaunchError, Work
+from slws_lab.launch.launcher import FRESH, UNWRITABLE, Job, LaunchError, Work
 from slws_lab.spec import Resources
 from slws_lab.tracking import Attempt, Claim, read_json, write_json
 
@@ -82,12 +82,17 @@ class Slurm:
         return resources.slurm.array_parallelism
 
     def start(self, work: Work) -> list[Job]:
-        """Return the jobs of a command that is no more, if they will come to all of these attempts; else submit new ones."""
+        """Return the jobs of a command that is no more, if they will come to some of these attempts; else submit new ones.
+
+        Jobs that were asked for with other resources are taken back, and what works of them stops with a checkpoint.
+        """
         queue = _insist(_queue, self._patience_s)
         for folder in sorted(work.jobs.glob("slws-*")):
             array = _Array(folder, queue.get(folder.name, {}))
-            if array.jobs() and array.covers(work):
-                return array.jobs()
+            if array.jobs() and array.shares(work):
+                if array.asked(work):
+                    return array.jobs()
+                array.cancel()
             array.leave(tidy=not array.jobs())
         array = _submit(work, self.slots(work.resources, work.ranks), self._patience_s)
         self._patience_s = PATIENCE_S
@@ -113,11 +118,15 @@ class _Array:
     def jobs(self) -> list[Job]:
         return [_Task(self, task) for task in sorted(self._left, key=int)]
 
-    def covers(self, work: Work) -> bool:
-        """Say whether these jobs will come to all attempts of some work, with what it may use."""
+    def shares(self, work: Work) -> bool:
+        """Say whether these jobs will come to some attempts of a work."""
         job = read_json(self.file) or {}
-        same = job.get("asked") == work.resources.model_dump(mode="json")
-        return same and {str(attempt) for attempt in work.attempts} <= set(job["attempts"])
+        return not {str(attempt) for attempt in work.attempts}.isdisjoint(job.get("attempts", ()))
+
+    def asked(self, work: Work) -> bool:
+        """Say whether they were asked for with what a work may use."""
+        job = read_json(self.file) or {}
+        return bool(job.get("asked") == work.resources.model_dump(mode="json"))
 
     def works(self, task: str) -> bool:
         every = 1.0 if self._cancelled else LOOK_S
@@ -197,14 +206,20 @@ class _Array:
         """
         job = read_json(self.file) if self._ours() else None
         died = [self._died(task) for task in range(job["tasks"])] if job else []
+        if any(self._code(task) == str(UNWRITABLE) for task in range(len(died))):
+            self._kept = True
+            raise LaunchError(f"a job cannot write what must be kept; nothing is lost; {self._said()}")
         if died and all(died) and not self._cancelled and not self._started_any():
             self._kept = True  # the message names its log; the next start removes it
             raise LaunchError(f"jobs end before they start a run; {self._said()}")
         self.leave(tidy=True)
 
     def _died(self, task: int) -> bool:
-        code = self.folder / f"{task}.code"
-        return not code.exists() or code.read_text().strip() != "0"
+        return self._code(task) != "0"
+
+    def _code(self, task: int) -> str:
+        path = self.folder / f"{task}.code"
+        return path.read_text().strip() if path.exists() else ""
 
     def _started_any(self) -> bool:
         """Say whether a run was started since these jobs were submitted, both by the file server's clock."""

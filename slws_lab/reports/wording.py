@@ -101,8 +101,8 @@ def baseline(design: Design) -> Arm:
 
 
 def _difference(design: Design, arm: Arm) -> str:
-    if arm.is_baseline:
-        return next(role.text for role in arm.roles if role.reference is None)
+    if all(role.reference is None for role in arm.roles):  # one that is compared somewhere is called by what it changes
+        return arm.roles[0].text
     usual, headers = baseline(design).settings, factor_names(design)
     own = {name: value for name, value in arm.settings.items() if name in headers and usual.get(name, ...) != value}
     return ", ".join(f"{headers[name]}={spec.level_text(value)}" for name, value in own.items()) or arm.label

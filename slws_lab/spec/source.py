@@ -118,6 +118,11 @@ def explain(error: ValidationError, source: Source, at: Loc | None = None) -> Us
     elif first["type"] == "literal_error":
         given, allowed = f"{first['input']!r} is not allowed here", str(first["ctx"]["expected"])
         todo = nearest(str(first["input"]), allowed.replace("'", "").replace(" or ", ", ").split(", "))
+    elif first["type"] == "too_short":
+        least = first["ctx"]["min_length"]
+        given = f"nothing is given where at least {least} item{'s' if least > 1 else ''} must be"
+    elif first["type"] == "model_type":
+        given = f"{first['input']!r}: keys with values are expected here"
     elif isinstance(first["input"], str | int | float | bool):
         given = f"{first['input']!r}: {given[0].lower()}{given[1:]}"
     return UserError(_short(given) + more, where=source.where(loc, of_key=of_key), allowed=allowed, todo=todo)

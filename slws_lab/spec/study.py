@@ -61,8 +61,8 @@ class Report(Spec):
 class AdaptiveSeeds(Spec):
     """Seeds spent as needed: the first few for every arm, further ones only where a contrast is undecided."""
 
-    min: int = Field(ge=3, le=1_000_000, description="Seeds that every arm gets; a verdict needs 3.")
-    max: int = Field(ge=3, le=1_000_000, description="Most seeds of an arm.")
+    min: int = Field(ge=3, le=50, description="Seeds that every arm gets; a verdict needs 3.")
+    max: int = Field(ge=3, le=50, description="Most seeds of an arm.")
     until: Literal["decided"] = Field("decided", description="When an arm needs no further seed.")
 
     @model_validator(mode="after")

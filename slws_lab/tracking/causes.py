@@ -25,7 +25,7 @@ class Kind:
 
 MEMORY = Kind(
     "memory",
-    r"out of memory|OutOfMemoryError|MemoryError|[Cc]an(no|')t allocate memory|bad_alloc",
+    r"out of memory|OutOfMemoryError|MemoryError|[Cc]an(no|')t allocate memory|bad_alloc|ALLOC_FAILED",
     True,
     "it was tried once more alone: use a smaller batch, `train.accumulate`, `resources.grad_checkpointing`, or a larger device",
 )
@@ -44,7 +44,7 @@ def kind_of(cause: str) -> Kind:
 
 
 def normalised(cause: str) -> str:
-    """Return a cause without what differs between runs that failed alike: numbers, addresses, paths and quoted names."""
+    """Return a cause without what differs between runs that failed alike: numbers, addresses and paths."""
     text = re.sub(r"(?<![\w.])(/[^\s:,;'\"]+)", "PATH", cause)
     text = re.sub(r"0x[0-9a-fA-F]+|\b\d[\d.,:]*(e[+-]?\d+)?", "N", text)
     return " ".join(text.split())

@@ -28,6 +28,7 @@ STALE_S = 60.0
 CONFIRM_S = 3 * HEARTBEAT_S
 IDLE_S, STEPLESS_S = 600.0, 6 * 3600.0
 IDLE_SHARE = 0.05
+BUSY_WAITS = 500  # in a heartbeat's time
 SHEET = "owner.json"
 GONE = (errno.ENOENT, errno.ESTALE)
 # ENOENT: the winner has swept this one's desk away.
@@ -81,7 +82,7 @@ class Pulse:
     def __init__(self, on_hang: Callable[[], None] | None = None) -> None:
         self._on_hang = on_hang
         self._ticks = self._seen = self._idle = self._stepless = 0
-        self._cpu_s = 0.0
+        self._cpu_s, self._waits = 0.0, 0
 
     def tick(self) -> None:
         """Note that a step has ended."""
@@ -102,6 +103,9 @@ class Pulse:
 
     def _computed(self) -> bool:
         before, self._cpu_s = self._cpu_s, _cpu_s()
+        waited, self._waits = self._waits, psutil.Process().num_ctx_switches().voluntary
+        if self._waits - waited > BUSY_WAITS:  # many short waits: it reads from something slow
+            return True
         return abs(self._cpu_s - before) > IDLE_SHARE * HEARTBEAT_S  # less than before where a child has ended
 
 

@@ -200,6 +200,9 @@ class _Pass:
 
     def _ship_child(self, run_id: str, attempt: Attempt, content: Content) -> None:
         child = self._there.get(run_id)
+        if child is not None and self._offsets.rewritten(child.info.run_id, attempt.journal):
+            self._store.delete(child, "its journal was written anew")
+            child = None
         if child is not None and (other := mirror_content.another(child, content)):
             self._store.delete(child, other)
             child = None
@@ -212,7 +215,7 @@ class _Pass:
             self._offsets.mark()
         if self._store.update(child, content, points):
             self._touched.add(run_id)
-        self._offsets.set(child.info.run_id, end)
+        self._offsets.set(child.info.run_id, end, attempt.journal)
         self._points += len(points)
 
     def _new_points(self, child: Run, attempt: Attempt, content: Content) -> tuple[list[Point], int]:

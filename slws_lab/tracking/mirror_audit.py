@@ -108,13 +108,16 @@ class _Comparison:
 
     def _child(self, run_id: str, child: Run | None, attempt: Attempt, content: Content) -> None:
         """Compare a child. Of a run that has not ended only what MLflow holds is compared: the rest is on its way."""
+        if child is None and content.status == MLFLOW_STATUS["running"]:
+            return  # it was begun a moment ago, and the next pass sends it
         if child is None or (other := mirror_content.another(child, content)):
             self._behind(f"{run_id}: {other if child else 'it is not there'}")
             return
         entries = list(journal.read(attempt.journal))
         points = journal.points(iter(entries))
         ended = attempt.status is not None
-        behind, wrong = [], list(_params(child, content))
+        lack, wrong = _params(child, content)
+        behind = list(lack)
         if ended:
             content.tags.update(mirror_content.nonfinite(points))
             behind += [*_tags(child, content), *_state(child, content)]
@@ -129,8 +132,9 @@ class _Comparison:
     def _parent(self, parent: Run, study: Study, design: Design, children: dict[str, Content]) -> None:
         content = mirror_content.parent(study, design, children)
         still = all(child.status != MLFLOW_STATUS["running"] for child in children.values())
+        lack, other = _params(parent, content)
         behind = [*_tags(parent, content), *_state(parent, content)] if still else []
-        self._note(f"study {study.spec.name}", behind, list(_params(parent, content)))
+        self._note(f"study {study.spec.name}", [*lack, *other, *behind], [])  # a pass mends them by tags
 
     def _points(self, child: Run, points: Points, content: Content) -> tuple[list[str], list[str]]:
         """Return what a child lacks of the journal's points and the result's figures, and what it holds instead."""
@@ -164,14 +168,19 @@ class _Comparison:
         self._found.behind.append(Fault(self._place, what))
 
 
-def _params(run: Run, content: Content) -> Iterator[str]:
-    """Those of a study may change, and then stand as tags, see `Store.update`; those of a run may not."""
+def _params(run: Run, content: Content) -> tuple[list[str], list[str]]:
+    """Return the params that a run lacks, and those that are others.
+
+    Those of a study may change, and then stand as tags, see `Store.update`; those of a run may not.
+    """
+    lack, other = list[str](), list[str]()
     for name, value in content.params.items():
         now = run.data.params.get(name)
         if mirror_content.key_of(run) == PARENT:
             now = run.data.tags.get(f"slws.now.{name}", now)
         if now != value:
-            yield f"param {name} is {now}, not {value}"
+            (lack if now is None else other).append(f"param {name} is {now}, not {value}")
+    return lack, other
 
 
 def _tags(run: Run, content: Content) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,6 +26,7 @@ class Offsets:
         self._unsure: bool = kept["open"]
         self._marked: bool = kept["open"]
         self._offsets: dict[str, int] = kept["offsets"]
+        self._prefixes: dict[str, str] = kept.get("prefixes", {})
         self._new: dict[str, int] = {}
 
     def of(self, run: str) -> int:
@@ -35,6 +37,11 @@ class Offsets:
         """Say whether nothing beyond the offset can have been sent."""
         return run in self._new or (run in self._offsets and not self._unsure)
 
+    def rewritten(self, run: str, journal: Path) -> bool:
+        """Say whether what was sent of a journal is no longer what stands in it."""
+        known = self._prefixes.get(run)
+        return known is not None and known != _digest(journal, self.of(run))
+
     def start(self, run: str) -> None:
         """Note a run that was created just now: it holds nothing."""
         self._new[run] = 0
@@ -42,16 +49,27 @@ class Offsets:
     def mark(self) -> None:
         """Say on disk that points are about to be sent."""
         if not self._marked:
-            write_json(self._path, {"open": True, "offsets": self._offsets})
+            write_json(self._path, {"open": True, "offsets": self._offsets, "prefixes": self._prefixes})
             self._marked = True
 
-    def set(self, run: str, offset: int) -> None:
-        """Note what was sent; it is on disk after `close`."""
+    def set(self, run: str, offset: int, journal: Path) -> None:
+        """Note what was sent of a journal; it is on disk after `close`."""
+        if offset != self.of(run) or run not in self._prefixes:
+            self._prefixes[run] = _digest(journal, offset)
         self._new[run] = offset
 
     def close(self, runs: Iterable[str]) -> None:
         """Keep the offsets of the runs that exist, and take the mark away."""
         kept = {run: self.of(run) for run in runs if self.sure(run)}
         if self._marked or kept != self._offsets:
-            write_json(self._path, {"open": False, "offsets": kept})
+            prefixes = {run: digest for run, digest in self._prefixes.items() if run in kept}
+            write_json(self._path, {"open": False, "offsets": kept, "prefixes": prefixes})
             self._offsets, self._new, self._unsure, self._marked = kept, {}, False, False
+
+
+def _digest(path: Path, end: int) -> str:
+    """Return the digest of a file up to an offset."""
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.sha256(file.read(end)).hexdigest()[:16]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slws_lab.errors import SlwsError
+from slws_lab.tracking.files import write_text
 from slws_lab.tracking.folder import Workspace
 from slws_lab.tracking.mirror_content import MLFLOW_STATUS, Content, Point, milliseconds
 from slws_lab.tracking.provenance import redacted
@@ -40,6 +41,7 @@ ENVIRONMENT = {
 
 # What a database file says that no retry mends: it was damaged, or another program made its tables.
 DAMAGED = re.compile(r"\(sqlite3\.DatabaseError\)|not a database|malformed|no such (table|column)|database schema")
+WORKSPACE = "slws.workspace"
 OUR_ARTIFACTS = ("report", "config")
 SIDECARS = ("-journal", "-wal", "-shm")  # SQLite's own files beside a database
 
@@ -88,7 +90,7 @@ class Store:
 
     def __init__(self, workspace: Workspace, uri: str) -> None:
         self.uri = uri
-        self._artifacts = workspace.path / "mlartifacts"
+        self._artifacts, self._mirror = workspace.path / "mlartifacts", workspace.mirror
         self._own = own_database(workspace) if uri == own_uri(workspace) else None
         self._client = _connect(uri)
 
@@ -115,7 +117,10 @@ class Store:
         return str(found.experiment_id)
 
     def runs(self, experiment: str, study: str) -> list[Run]:
-        """Return the runs of a study in an experiment that carry our tag, the fullest first."""
+        """Return the runs of a study in an experiment that this workspace has sent, the fullest first.
+
+        On a server another workspace may send the same study: its runs are not ours to touch.
+        """
         found: list[Run] = []
         token, ours = None, f"tags.`slws.study` = '{study}'"
         while True:
@@ -124,12 +129,15 @@ class Store:
             token = page.token
             if not token:
                 break
-        return sorted(found, key=lambda run: -len(run.data.metrics))
+        known = (None, workspace_id(self._mirror))
+        mine = [run for run in found if run.data.tags.get(WORKSPACE) in known]
+        return sorted(mine, key=lambda run: -len(run.data.metrics))
 
     def create(self, experiment: str, content: Content) -> Run:
         """Create a run with its tags, so that it is found again whatever happens next."""
         started = None if content.started is None else milliseconds(content.started)
-        return self._client.create_run(experiment, start_time=started, tags=content.tags, run_name=content.name)
+        tags = {**content.tags, WORKSPACE: workspace_id(self._mirror, make=True)}
+        return self._client.create_run(experiment, start_time=started, tags=tags, run_name=content.name)
 
     def update(self, run: Run, content: Content, points: list[Point]) -> bool:
         """Add points, and bring all else up to date; return whether anything was sent.
@@ -137,7 +145,7 @@ class Store:
         A parameter cannot be changed in MLflow: where it differs, a tag `slws.now.<name>` holds the new value.
         """
         data = run.data
-        tags = dict(content.tags)
+        tags = {**content.tags, WORKSPACE: workspace_id(self._mirror, make=True)}
         for name, value in content.params.items():
             if f"slws.now.{name}" in data.tags or data.params.get(name, value) != value:
                 tags[f"slws.now.{name}"] = value
@@ -224,6 +232,19 @@ class Store:
         source = Dataset(name, fingerprint, source_type="slws", source=name)
         self._client.log_inputs(run.info.run_id, [DatasetInput(source)])
         return True
+
+
+def workspace_id(mirror: Path, *, make: bool = False) -> str:
+    """Return what tells this workspace's runs from those of others on a server; empty where it has none yet.
+
+    Args:
+        mirror: The workspace's folder for the mirror's state.
+        make: Whether to make one.
+    """
+    path = mirror / "id"
+    if make and not path.exists():
+        write_text(path, uuid.uuid4().hex)
+    return path.read_text().strip() if path.exists() else ""
 
 
 def new_database(path: Path) -> None:

@@ -65,6 +65,7 @@ class Shelf:
                 # torch.load raises what zipfile, pickle and torch raise; each means: not readable.
                 except Exception as error:
                     log.warning("checkpoint %s cannot be used (%s): going back to what was before it", path, error)
+                    self._discard(path)  # or the next one would put it in the place of the good one
         return None
 
     def keep_weights(self, model: nn.Module, ema: nn.Module | None) -> None:
@@ -81,11 +82,14 @@ class Shelf:
     def forget(self) -> None:
         """Remove what only a resume needs."""
         for path in (self.folder / RESUME, self.folder / PREVIOUS):
-            with contextlib.suppress(FileNotFoundError):
-                if self.desk is None:
-                    path.unlink()
-                else:
-                    path.replace(self.desk / path.name)  # which only the owner can; it goes with the desk
+            self._discard(path)
+
+    def _discard(self, path: Path) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if self.desk is None:
+                path.unlink()
+            else:
+                path.replace(self.desk / path.name)  # which only the owner can; it goes with the desk
 
     def lost(self) -> bool:
         """Say whether another process has taken the training over."""

@@ -41,6 +41,10 @@ class RankError(Exception):
     """A rank failed, and with it the training; the message names the first that did, and why."""
 
 
+class RankLost(RankError):
+    """A rank was killed: nothing is known to be wrong with the run, and it may go on from its checkpoint."""
+
+
 def train(run: RunSpec, around: Surroundings) -> TrainResult:
     """Train a run to its end, from its checkpoint if there is one; in this process, or in one process a rank.
 
@@ -129,7 +133,9 @@ class _Ranks:
             return bool(self._processes.join(timeout=POLL_S, grace_period=GRACE_S))
         except ProcessException as error:
             self._listen()
-            raise RankError(self._first_cause(str(error))) from None
+            codes = [process.exitcode for process in self._processes.processes]
+            killed = any(code is not None and -code in KILLS for code in codes)
+            raise (RankLost if killed else RankError)(self._first_cause(str(error))) from None
 
     def _first_cause(self, otherwise: str) -> str:
         """Name the rank that failed first: when one is killed, the others fail a moment later for want of it."""

@@ -65,6 +65,9 @@ class Stage:
             )
         seed_globals(seed, "init")
         self.model = self._model(state, weights)
+        self.scan = str(getattr(self.model, "scan_backend", ""))
+        if state is not None and state["scan"] != self.scan:
+            raise Outdated(f"the scan was {state['scan']} when this run was begun, and is {self.scan} now")
         # The average is copied before the shuffle's hooks are there: it never trains, so it never shuffles.
         self.ema = ModelEmaV3(self.model, decay=self.spec.ema_decay) if self.spec.ema_decay else None
         if self.ema is not None and state is not None:
@@ -92,7 +95,6 @@ class Stage:
         self.counted = time.monotonic()
         self.loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=around.device)
         self.step_losses = torch.zeros(self.steps, dtype=torch.float64, device=around.device)
-        self.bad_step: int | None = None
         if state is not None:
             load_moments(self.optimizer, state["optimizer"])
         self.net = self._prepared()
@@ -154,7 +156,8 @@ class Stage:
         if not self.progress.samples:
             raise OSError("no image of the train split can be read")
         mean_loss = float(self.loss_sum) / self.progress.samples
-        self.bad_step = None if math.isfinite(mean_loss) else self._first_bad_step(epoch)
+        if not math.isfinite(mean_loss):
+            self._note_bad_step(epoch)
         self.loss_sum.zero_()
         self.progress.samples = 0
         return {
@@ -223,10 +226,11 @@ class Stage:
         self.loss_sum += loss
         self.step_losses[(self.progress.step - 1) % self.steps] = loss
 
-    def _first_bad_step(self, epoch: int) -> int | None:
-        """Return the first step of an epoch whose loss is not finite, counted over all stages; None if it was before a resume."""
+    def _note_bad_step(self, epoch: int) -> None:
+        """Note the first step whose loss was not finite, counted over all stages, if it is not known from before a resume."""
         bad = (~self.step_losses.isfinite()).nonzero()
-        return self.progress.steps_before + epoch * self.steps + int(bad[0]) + 1 if len(bad) else None
+        if self.progress.bad_step is None and len(bad):
+            self.progress.bad_step = self.progress.steps_before + epoch * self.steps + int(bad[0]) + 1
 
     def _blank(self) -> Batch:
         shape = (1, self.dataset.channels, self.dataset.size, self.dataset.size)
@@ -339,6 +343,8 @@ class Stage:
             return
         started = time.monotonic()
         self.progress.loss_sum = float(self.loss_sum)
+        if not math.isfinite(self.progress.loss_sum):
+            self._note_bad_step((self.progress.step - 1) // self.steps)
         try:
             self.around.shelf.save({
                 "model": self.model.state_dict(),
@@ -347,6 +353,7 @@ class Stage:
                 "progress": asdict(self.progress),
                 "epochs": self.progress.epochs_before + self.progress.step // self.steps,
                 "data": self.dataset.fingerprint,
+                "scan": self.scan,
             })  # fmt: skip
             self.save_wait = max(CHECKPOINT_MIN_S, (time.monotonic() - started) / CHECKPOINT_SHARE)
         except OSError as error:

@@ -115,6 +115,7 @@ class Progress:
         samples: How many samples these are.
         started_from: See `TrainResult`.
         broken: See `TrainResult`.
+        bad_step: The first step whose loss was not finite, counted over all stages; None while all are.
     """
 
     stage: int = 0
@@ -127,6 +128,7 @@ class Progress:
     samples: int = 0
     started_from: str = ""
     broken: dict[str, str] = field(default_factory=dict)
+    bad_step: int | None = None
 
     @classmethod
     def of(cls, state: dict[str, Any] | None) -> Progress:

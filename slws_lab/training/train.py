@@ -49,7 +49,7 @@ def _result(stage: Stage, metrics: dict[str, float]) -> TrainResult:
     epochs = progress.epochs_before + math.ceil(progress.step / stage.steps)
     return TrainResult(
         status="finished" if _finite(metrics) else "diverged",
-        cause="" if _finite(metrics) else _cause(metrics, epochs, stage.bad_step),
+        cause="" if _finite(metrics) else _cause(metrics, epochs, progress.bad_step),
         epochs=epochs,
         metrics={name: value for name, value in metrics.items() if math.isfinite(value)},
         params=sum(p.numel() for p in stage.model.parameters() if p.requires_grad),

@@ -57,3 +57,9 @@ def test_holm_lets_ties_stand_that_a_single_test_would_break(plant) -> None:
     assert ranks(pair) == [1]
     many = plant(arm(90), close, *(arm(90, scale) for scale in (1.1, 1.2, 1.3, 0.9)))
     assert len(best(many).arms) > 1
+
+
+def test_arms_with_unequal_seeds_are_ranked_by_the_seeds_that_all_have(plant) -> None:
+    easier = [80.0, 80.2, 80.1, 90.0, 90.1, 90.2]  # later seeds are easier, and only two arms have them
+    table = plant(easier, [v + 0.01 * i for i, v in enumerate(easier)], [83.0, 83.1, 83.2, None, None, None], seeds="6")
+    assert best(table).arms == (table.design.arms[2].id,)

@@ -204,3 +204,11 @@ def test_a_parabola_that_is_best_just_at_a_border_but_for_rounding_is_best_there
     values = {0.1: 96.8, 0.2: 92.4, 0.3: 79.2}
     table = plant_by(body, lambda settings, seed: values[settings["train.lr"]] + level + seed * 0.3)
     assert dose_response(table, "train.lr").best.at_border
+
+
+def test_doses_that_lie_on_no_parabola_give_no_interval_of_the_best(plant_by) -> None:
+    body = "factors: {train.lr: [0.1, 0.2, 0.3, 0.4, 0.5]}\ndesigns: [{one_at_a_time: [train.lr]}]\nseeds: 5"
+    curve = dict(zip([0.1, 0.2, 0.3, 0.4, 0.5], [90.0, 92.0, 92.5, 92.6, 84.0], strict=True))
+    noise = {lr: np.random.default_rng(int(100 * lr)).normal(0, 0.1, 5) for lr in curve}
+    found = dose_response(plant_by(body, lambda s, seed: curve[s["train.lr"]] + noise[s["train.lr"]][seed]), "train.lr")
+    assert found.best.low is None and found.best.reason == "a parabola does not fit these doses"

@@ -82,10 +82,20 @@ def test_equivalence_decides_too(plant) -> None:
     assert contrast.verdict == "equivalent" and contrast.look.seeds < 7 and contrast.look.decided
 
 
-def test_failed_runs_end_a_seed_and_make_no_pair(plant) -> None:
-    arm = [shifted(0.02, 3)[0], "failed", *shifted(0.02, 3)[2:4], None, None, None]
-    contrast = standing(plant(cut(BASE, 4), arm, seeds=NEEDED), 3).contrasts[0]
-    assert contrast.look.seeds == 4 and contrast.seeds == (0, 2, 3)
+def test_a_contrast_with_a_failed_run_waits_and_spends_nothing_while_the_others_go_on(plant) -> None:
+    other = cut(shifted(0.02, 3), 4)
+    failed = [shifted(0.03, 3)[0], "failed", *shifted(0.03, 3)[2:3], None, None, None, None]
+    found = standing(plant(cut(BASE, 4), failed, other, seeds=NEEDED), 3)
+    assert [c.look.seeds for c in found.contrasts] == [0, 4] and found.undecided == found.contrasts[1:]
+    assert list(found.allotted.values()) == [5, 3, 5]
+    mended = cut(shifted(0.03, 3), 3)
+    found = standing(plant(cut(BASE, 4), mended, other, seeds=NEEDED), 3)
+    assert list(found.allotted.values()) == [4, 4, 4] and found.looked == 3
+
+
+def test_a_baseline_that_fails_spends_no_further_seed(plant) -> None:
+    found = standing(plant(["failed"] * 3 + [None] * 4, cut(shifted(3.0), 3), seeds=NEEDED), 3)
+    assert set(found.allotted.values()) == {3} and found.undecided == ()
 
 
 def test_an_arm_that_diverged_more_often_is_decided_without_a_verdict(plant) -> None:

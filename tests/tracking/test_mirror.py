@@ -55,6 +55,35 @@ def test_a_journal_in_pieces(mirrored: Any) -> None:
     assert mirrored.history(child, "val/top1") == [*first, last], "the first value of a step counts"
 
 
+def test_a_journal_that_was_cut_and_goes_on_is_sent_anew(mirrored: Any) -> None:
+    _, attempt = mirrored.start()
+    mirrored.write(attempt, range(1, 4))
+    mirrored.ship()
+    attempt.journal.write_bytes(b"".join(attempt.journal.read_bytes().splitlines(keepends=True)[:2]))
+    mirrored.ship()
+    mirrored.write(attempt, range(3, 5), time_of=lambda step: 2e9 + step)
+    mirrored.ship()
+    (child,) = mirrored.children().values()
+    times = [10**12 + 1000, 10**12 + 2000, 2 * 10**12 + 3000, 2 * 10**12 + 4000]
+    assert [(step, time) for step, _, time in mirrored.history(child, "val/top1")] == list(enumerate(times, 1))
+
+
+def test_two_workspaces_on_one_server_leave_each_others_runs_alone(mirrored: Any, tmp_path: Path) -> None:
+    mirrored.run_all()
+    mirrored.ship()
+    experiment = mirrored.client.get_experiment_by_name("rates").experiment_id
+    before = {run.info.run_id for run in mirrored.client.search_runs([experiment])}
+    other = type(mirrored)(tmp_path / "other")
+    other.uri = mirrored.uri
+    _, attempt = other.start()
+    other.write(attempt, range(1, 3))
+    for project in (other, mirrored, other):
+        project.ship()
+    found = mirrored.client.search_runs([experiment])
+    assert before <= {run.info.run_id for run in found} and len(found) == len(before) + 2
+    assert len({run.data.tags["slws.workspace"] for run in found}) == 2
+
+
 @pytest.mark.parametrize("lost", [False, True])
 def test_old_offsets_double_nothing(mirrored: Any, lost: bool) -> None:
     _, attempt = mirrored.start()

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from training_runs import Curve, Train, spec
 
 from slws_lab import scan
-from slws_lab.training import Interrupted, TrainResult
+from slws_lab.training import Interrupted, Outdated, TrainResult
 from slws_lab.training.step import Step
 
 
@@ -84,6 +84,25 @@ def test_a_resumed_run_ends_like_an_undisturbed_one(stops_after: int, run_tiny: 
     run_tiny(spec(), "resumed", curve=curve)
     assert curve == undisturbed
     assert equal_weights(tmp_path / "undisturbed", tmp_path / "resumed")
+
+
+def test_a_run_begun_with_another_scan_is_not_gone_on_with(run_tiny: Train) -> None:
+    steps = itertools.count()
+    with pytest.raises(Interrupted):
+        run_tiny(spec(), "a", lambda: next(steps) >= 11, scan="reference")
+    with pytest.raises(Outdated, match="the scan was reference when this run was begun, and is chunked now"):
+        run_tiny(spec(), "a", scan="chunked")
+
+
+def test_the_bad_step_is_known_after_a_resume_too(run_tiny: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, steps = Step.__call__, itertools.count(1)
+    monkeypatch.setattr(
+        Step, "__call__", lambda self, *batch: real(self, *batch) * (math.nan if next(steps) == 3 else 1.0)
+    )
+    asked = itertools.count()
+    with pytest.raises(Interrupted):
+        run_tiny(spec(), "a", lambda: next(asked) >= 6)
+    assert run_tiny(spec(), "a")[0].cause == "train/loss became nan in epoch 1 at step 3"
 
 
 def test_a_damaged_checkpoint_starts_over_to_the_same_end(run_tiny: Train, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from slws_lab.errors import SlwsError
 from slws_lab.launch.launcher import FRESH, HUNG, UNWRITABLE
 from slws_lab.spec import Resources, RunSpec
 from slws_lab.tracking import Attempt, Claim, RunFolder, journal, provenance, read_json, starts, write_text
+from slws_lab.tracking.causes import kind_of
 from slws_lab.tracking.claim import IDLE_S, STEPLESS_S, Pulse
 from slws_lab.tracking.files import NotWritten, writing
 from slws_lab.training import Interrupted, Outdated, RankError, RankLost, Surroundings, train
@@ -299,8 +300,9 @@ def run_job(path: Path) -> None:
         except NotWritten as error:
             sys.stderr.write(f"{error}\n")
             sys.exit(UNWRITABLE)
-        if status == "failed" and _device(place.resources).type == "cuda":
-            sys.exit(FRESH)  # an error on a GPU may have broken its context for good
+        cause = str((Attempt(Path(attempt)).result() or {}).get("cause", "")) if status == "failed" else ""
+        if status == "failed" and (_device(place.resources).type == "cuda" or kind_of(cause).again):
+            sys.exit(FRESH)  # an error on a GPU may have broken its context for good, one of memory this process
 
 
 def _watch_scheduler(stop: threading.Event) -> None:

@@ -33,7 +33,8 @@ def ask(module: str, question: Any = None) -> Any:
         check=False,
     )
     if done.returncode != 0:
-        raise ScienceError(f"slws_lab.{module} failed:\n" + "\n".join(done.stderr.strip().splitlines()[-5:]))
+        ended = f"killed by signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
+        raise ScienceError(f"slws_lab.{module} failed ({ended}):\n" + "\n".join(done.stderr.strip().splitlines()[-5:]))
     return json.loads(done.stdout)
 
 

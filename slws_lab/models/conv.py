@@ -77,7 +77,7 @@ class _ShiftedSum(torch.autograd.Function):
 
 def _kernel(scan: str, taps: int, device: torch.device) -> ConvSilu | None:
     """Return the back-end's own convolution with SiLU for so many taps, or None."""
-    if scan == "native" and taps == TAPS:
+    if scan == "native" and taps == TAPS and device.type == "cpu":
         return conv_silu
     if scan == "triton" and taps in triton_conv.TAPS:
         return triton_conv.conv_silu

@@ -61,18 +61,19 @@ def resolve(name: str = "auto", device: torch.device | str | None = None) -> Bac
 
     Args:
         name: One of `backends()`, or "auto" for the best that can run on the device.
-        device: Where it will run; None means the GPU if this machine has one, else the CPU.
+        device: Where it will run; None means the GPU if this machine has one, else the CPU. On "meta", where only shapes are asked,
+            one that can tell them stands for any.
 
     Raises:
         UserError: If the name is unknown or that back-end cannot run on the device.
     """
     where = _device(device)
-    if name == "auto":
-        return next(backend for backend in _BACKENDS.values() if not backend.obstacle(where))
-    if name not in _BACKENDS:
+    if name not in ("auto", *_BACKENDS):
         raise UserError(
             f"unknown scan back-end '{name}'", allowed=", ".join(("auto", *_BACKENDS)), todo=nearest(name, _BACKENDS)
         )
+    if name == "auto" or where.type == "meta":
+        return next(backend for backend in _BACKENDS.values() if not backend.obstacle(where))
     backend = _BACKENDS[name]
     if reason := backend.obstacle(where):
         raise UserError(f"scan back-end '{name}' cannot run on {where}: {reason}", todo="use scan: auto")

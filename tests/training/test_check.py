@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from training_runs import spec
+from training_runs import TINY, spec
 
+from slws_lab.spec import Recipe
 from slws_lab.spec.weights import fill_digest
 from slws_lab.training import build, check
 
@@ -91,3 +92,14 @@ def test_a_checkpoint_of_another_depth_is_refused_before_anything_starts(tmp_pat
     (answer,) = check([fill_digest(recipe, tmp_path)], tmp_path)
     assert answer["error"]["where"] == "model.init_from"
     assert "differ in" in answer["error"]["given"]
+
+
+def test_a_users_model_that_wraps_one_of_ours_is_checked_without_memory(tmp_path: Path) -> None:
+    """Its blocks take the scan of the machine, which must not read tensors that have none."""
+    (tmp_path / "wrapping.py").write_text(
+        "import timm\nfrom timm.models import register_model\n\n\n@register_model\ndef wrapping(pretrained=False, **args):\n"
+        "    return timm.create_model('shufflemamba_micro', **args)\n"
+    )
+    changed = TINY | {"models": ["wrapping.py"], "model": {"name": "wrapping"}}
+    (answer,) = check([Recipe.model_validate({k: v for k, v in changed.items() if k != "seed"})], tmp_path)
+    assert answer.get("params", 0) > 1000, answer

@@ -16,6 +16,7 @@ def main_notes(
     tested = any(c.p is not None for c in contrasts)
     notes = [
         _what(study),
+        _unequal(estimates),
         _missing(table),
         _diverged(estimates),
         _differs(table),
@@ -56,6 +57,12 @@ def _what(study: StudySpec) -> str:
         f"Mean ± standard deviation over the n finished runs (one a seed) of {metric.name}{unit}, on the validation "
         f"split, with {weights}, {at}."
     )
+
+
+def _unequal(estimates: list[Estimate]) -> str:
+    """Say that means of unequal n are over different seeds, which paired differences are not."""
+    differ = len({estimate.n for estimate in estimates if estimate.n}) > 1
+    return "The means are over different seeds where n differs: compare arms by Δ, which is paired." if differ else ""
 
 
 def _missing(table: ResultTable) -> str:

@@ -150,3 +150,9 @@ def test_a_study_with_given_seeds_speaks_of_no_looks(project, tmp_path: Path) ->
     for view in (main_view(table), contrasts_view(table)):
         assert not any("look" in text for text in (said(view), *(c.name for c in view.columns)))
     assert fact(table, "Size") == ("5 arms × 4 seeds = 20 runs",) and fact(table, "Seeds") == ("0, 1, 2, 3",)
+
+
+def test_means_over_different_seeds_are_called_so(plant) -> None:
+    note = "The means are over different seeds where n differs: compare arms by Δ, which is paired."
+    assert note in main_view(spent(plant)).notes
+    assert note not in main_view(spent(plant, rounds=1)).notes

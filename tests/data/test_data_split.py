@@ -148,9 +148,8 @@ def test_membership_is_golden():
 def test_an_added_or_removed_sample_moves_no_other(digits, monkeypatch):
     from slws_lab.data import digits as source
 
-    full = load_digits()
-    full.images, full.target = full.images[:1000], full.target[:1000]
-    monkeypatch.setattr(source, "load_digits", lambda: full)
+    images, target = source._images()
+    monkeypatch.setattr(source, "_images", lambda: (images[:1000], target[:1000]))
     fewer = load(Request("digits"))
     for name, split in fewer.splits.items():
         assert split.ids == digits.splits[name].ids[: len(split)]

@@ -169,14 +169,16 @@ def test_ui_shows_the_study_as_model_training(served: tuple[Any, str]) -> None:
         page = browser.new_page(viewport={"width": 1700, "height": 950})
         page.goto(pages["slws-arms"])
         child = f"{design.arms[1].label} · seed 0"
-        expect(page.get_by_role("link", name=child)).to_be_visible(timeout=20_000)
+        expect(page.get_by_role("link", name=child).first).to_be_visible(
+            timeout=20_000
+        )  # other tests' workspaces have it too
         expect(page.get_by_role("link", name="Model registry")).to_be_visible()
         expect(page.get_by_role("link", name="Prompts")).to_have_count(0)
         expect(page.get_by_role("columnheader", name="val/top1").first).to_be_visible()
         expect(page.get_by_role("columnheader", name="slws.status").first).to_be_visible()
         page.goto(pages["slws-study"])
-        parent = page.get_by_role("row").filter(has=page.get_by_role("link", name="rates", exact=True))
+        parent = page.get_by_role("row").filter(has=page.get_by_role("link", name="rates", exact=True)).first
         expect(parent).to_be_visible(timeout=20_000)
         parent.get_by_role("button").first.click()
-        expect(page.get_by_role("link", name=child)).to_be_visible(timeout=20_000)
+        expect(page.get_by_role("link", name=child).first).to_be_visible(timeout=20_000)
         browser.close()

@@ -84,16 +84,20 @@ def test_an_mlflow_server_is_killed_and_comes_back(
 @contextmanager
 def served(database: Path, port: int = 0) -> Iterator[tuple[str, psutil.Process]]:
     """Run MLflow's server on a database; yields its address and process."""
-    with socket.socket() as free:
-        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        free.bind(("127.0.0.1", port))
-        port = free.getsockname()[1]
-    command = ui_command(Workspace(database.parent), f"sqlite:///{database}", port)
-    streams = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL)
-    process = subprocess.Popen(command, cwd=database.parent, **streams)
-    address = f"http://127.0.0.1:{port}"
+    for _ in range(3):  # a port that was free may be another program's by the time the server has loaded
+        with socket.socket() as free:
+            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            free.bind(("127.0.0.1", port))
+            chosen = free.getsockname()[1]
+        command = ui_command(Workspace(database.parent), f"sqlite:///{database}", chosen)
+        with (database.parent / "server.log").open("wb") as log:
+            process = subprocess.Popen(command, cwd=database.parent, stdout=log, stderr=log)
+        address = f"http://127.0.0.1:{chosen}"
+        wait_for(lambda p=process, a=address: answers(a) or p.poll() is not None, "answer of MLflow's server")  # type: ignore[misc]
+        if process.poll() is None:
+            break
+    assert process.poll() is None, (database.parent / "server.log").read_text()
     try:
-        wait_for(lambda: answers(address), "answer of MLflow's server")
         yield address, psutil.Process(process.pid)
     finally:
         if process.poll() is None:

@@ -102,7 +102,9 @@ def test_a_download_that_fails_is_one_message(
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nothing listens
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("urllib.request._opener", None)  # it keeps the proxies that it was made with, for all later tests
+    monkeypatch.setattr(
+        "urllib.request._opener", None
+    )  # it keeps the proxies that it was made with, for all later tests
     assert slws("data", "download", "cifar10", project.path / "sets", cwd=project.path) == 1
     printed = capsys.readouterr()
     assert printed.err.startswith("slws: cifar10 cannot be downloaded")

@@ -50,16 +50,15 @@ def status(state: Plan, json: bool) -> None:
 
 
 def _not_needed(state: Plan) -> None:
-    """Say how many runs a study with seeds as needed has not needed so far."""
+    """Say how many runs a study with seeds as needed may still want, or at its end has not needed."""
     design = state.project.design
-    if design.first_seeds is not None:
-        saved = len(design.arms) * len(design.seeds) - len(state.runs)
-        if state.todo and saved:
-            line(f"up to {wording.plural(saved, 'further run')}, only while contrasts stay undecided")
-            return
-        line(
-            f"{saved} of {saved + len(state.runs)} runs are not needed{' so far' if state.todo else ''}: what they are for is decided"
-        )
+    saved = len(design.arms) * len(design.seeds) - len(state.runs)
+    if design.first_seeds is None or not saved:
+        return
+    if state.todo:
+        line(f"up to {wording.plural(saved, 'further run')}, only while contrasts stay undecided")
+    else:
+        line(f"{saved} of {saved + len(state.runs)} runs are not needed: what they are for is decided")
 
 
 def outcome(project: Project, state: Plan, ended: Outcome, written: Any, mirror: str, json: bool) -> None:

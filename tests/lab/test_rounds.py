@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from conftest import Folder
 
+from slws_lab.cli.show import _not_needed
+from slws_lab.cli.terminal import out
 from slws_lab.errors import UserError
 from slws_lab.lab import executing
 from slws_lab.lab.executing import Outcome, Progress
@@ -216,3 +218,14 @@ def test_retry_takes_only_what_failed_so(lab) -> None:
 def test_an_unknown_kind_of_failure_is_refused(lab) -> None:
     with pytest.raises(UserError, match="did you mean 'memory'"):
         lab(Planted({}), FIXED, retry="memry")
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [(lambda seed: -clear(seed), "12 of 21 runs are not needed: what they are for is decided"), (unclear, "")],
+)
+def test_what_was_not_needed_is_said_at_the_end_and_only_if_there_is_any(lab, last, said: str) -> None:
+    state = plan(lab(Planted({0.002: clear if said else unclear, 0.003: last}))[2])
+    with out.capture() as told:
+        _not_needed(state)
+    assert told.get().strip() == said

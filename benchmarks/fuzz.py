@@ -26,7 +26,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from slws_lab.errors import UserError
-from slws_lab.spec import Recipe, expand, load_recipe, load_study, resolve_stages
+from slws_lab.spec import Recipe, expand, load_any_recipe, load_study, parse_recipe, resolve_stages
 from slws_lab.tracking import journal
 
 ROOT = Path(__file__).parents[1]
@@ -253,15 +253,15 @@ def prepare(folder: Path) -> Path:
 
 def _check_design(path: Path) -> None:
     design = expand(load_study(path))
-    names = {arm.id: arm.recipe.model.name for arm in design.arms}
+    names = {arm.id: arm.recipe.title for arm in design.arms}
     if len(names) < len(design.arms) or any(not re.fullmatch(r"[\w.-]+", name) for name in names.values()):
         raise Unsound(f"arms {names}")
 
 
 def _check_recipe(path: Path) -> None:
-    recipe = load_recipe(path)
-    for one in resolve_stages(recipe):
-        if Recipe.model_validate(one.model_dump(mode="json")) != one:
+    recipe = load_any_recipe(path)
+    for one in resolve_stages(recipe) if isinstance(recipe, Recipe) else (recipe,):
+        if parse_recipe(one.model_dump(mode="json")) != one:
             raise Unsound("a recipe that is another one when it is written and read again")
 
 

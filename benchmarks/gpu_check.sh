@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every GPU test and benchmark in under 9 minutes, with torch, timm, safetensors, Triton and pandas (pytest for the tests).
+# Every GPU test and benchmark in under 10 minutes, with torch, timm, safetensors, Triton and pandas (pytest for the tests).
 #   benchmarks/gpu_check.sh [FOLDER FOR RESULTS]     PYTHON chooses the interpreter; exits 1 if anything was wrong or failed
 # Without a GPU it rehearses: tiny shapes in Triton's interpreter, results into a temporary folder unless one is given.
 set -uo pipefail
@@ -33,10 +33,19 @@ tests_of_the_scan() {
     return "$wrong"
 }
 
+lab_is_here() { "$python" -c 'import slws_lab.tracking, slws_lab.training, xdist' 2>/dev/null; }
+
 tests= # beside the check of correctness, since both mostly wait for the compiler
 if [ -z "${TRITON_INTERPRET:-}" ] && "$python" -c 'import pytest'; then
     log=$(mktemp)
-    tests_of_the_scan >"$log" 2>&1 &
+    {
+        tests_of_the_scan &
+        scan=$!
+        if lab_is_here; then
+            step "runs that share a GPU" 160 "$python" -m pytest -p no:cacheprovider -n 0 -m gpu "$root/tests/launch"
+        fi
+        wait "$scan" && exit "$wrong"
+    } >"$log" 2>&1 &
     tests=$!
 fi
 step "correctness" 170 "$python" "$root/benchmarks/gpu/correctness.py"
@@ -46,13 +55,14 @@ if [ -n "$tests" ]; then
 else
     echo "== tests of the scan: not run (no pytest, or a rehearsal: then see tests/scan)"
 fi
-if [ -n "$tests" ] && "$python" -c 'import slws_lab.tracking, slws_lab.training, xdist' 2>/dev/null; then
+if [ -n "$tests" ] && lab_is_here; then
     step "tests marked gpu" 50 "$python" -m pytest -p no:cacheprovider -n 0 -m gpu "$root/tests/data" "$root/tests/training"
 else
     echo "== tests marked gpu: not run, the lab's own packages are missing here"
 fi
 step "scan" 70 "$python" "$root/benchmarks/gpu/scan_speed.py"
 step "tiny model" 100 "$python" "$root/benchmarks/gpu/tiny.py"
+step "packing" 60 "$python" "$root/benchmarks/gpu/packing.py"
 step "models" 80 "$python" "$root/benchmarks/gpu/models.py"
 step "tiles" 60 "$python" "$root/benchmarks/gpu/tiles.py"
 exit "$wrong"

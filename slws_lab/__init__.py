@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from slws_lab.command.api import log
     from slws_lab.lab.loading import load_results, load_table
 
-__all__ = ["load_results", "load_table"]
+__all__ = ["load_results", "load_table", "log"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "log":
+        from slws_lab.command import api
+
+        return api.log
     if name in __all__:
         from slws_lab.lab import loading
 

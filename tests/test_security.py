@@ -44,7 +44,7 @@ OUT = "../../planted"
 def test_a_name_on_the_command_line_leads_nowhere_else(
     command: list[str], project: Folder, slws: Slws, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(science, "check", lambda _: pytest.fail("asked the science tower"))
+    monkeypatch.setattr(science, "check", lambda *_: pytest.fail("asked the science tower"))
     monkeypatch.setattr("slws_lab.lab.data_checking.ask", lambda *_: {"error": {"given": "no such set"}})
     (project.path.parent / "outside.yaml").write_text(project.recipe.read_text())
     (project.workspace / "runs" / "x").mkdir(parents=True)  # no run of ours has such a name
@@ -146,7 +146,7 @@ def hostile(project: Folder, monkeypatch: pytest.MonkeyPatch) -> Folder:
                         "metrics": {"val/top1": 52.0, HOSTILE: 1.0}, "params": 1000, "data_fingerprint": "aa", "scan_backend": HOSTILE, "resumes": 0,
                         "provenance": {"commit": None, "dirty": False, "code": "aa", "modules": {HOSTILE: "bb"}, "packages": {HOSTILE: "1"}}})  # fmt: skip
     known = {"params": 1000, "data_fingerprint": "aa"}
-    monkeypatch.setattr(science, "check", lambda project: {arm.id: known for arm in project.design.arms})
+    monkeypatch.setattr(science, "check", lambda project, asked=None: {arm.id: known for arm in project.design.arms})
     return project
 
 

@@ -17,10 +17,13 @@ from training_runs import spec
 
 from slws_lab import scan, worker
 from slws_lab.data import LastLoaded, Request, keep, load
+from slws_lab.launch.launcher import HUNG
 from slws_lab.spec import Resources
 from slws_lab.tracking import Attempt, Claim, Workspace, claim, differences, journal, starts, write_json
-from slws_lab.tracking.files import NotWritten, writing
+from slws_lab.tracking.files import NotWritten, checked_line, writing
 from slws_lab.training import build
+from slws_lab.worker import logs
+from slws_lab.worker import training as worker_training
 
 RUN = spec(train={"epochs": 2})
 
@@ -96,8 +99,8 @@ def test_what_another_code_has_begun_is_begun_again(tmp_path: Path) -> None:
     undisturbed, mixed = attempt_in(tmp_path / "a"), attempt_in(tmp_path / "b")
     worker.execute(undisturbed, place(tmp_path))
     assert worker.execute(mixed, place(tmp_path, stop_after=12)) == "interrupted"
-    other = mixed.starts.read_text().replace(starts.made_by(mixed) or "", "other/code/cpu")
-    mixed.starts.write_text(other)
+    others = [{**line, "made_by": "other/code/cpu"} for line in starts.lines(mixed)]
+    mixed.starts.write_bytes(b"".join(checked_line(line) for line in others))
     mixed.journal.write_text(mixed.journal.read_text().replace('"val/top1": ', '"val/top1": 1'))
     assert worker.execute(mixed, place(tmp_path)) == "finished"
     assert differences(undisturbed, mixed) == []
@@ -118,7 +121,7 @@ def test_a_failure_is_recorded_with_its_cause_and_log(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(worker, "train", fail)
+    monkeypatch.setattr(worker_training, "train", fail)
     attempt = attempt_in(tmp_path)
     assert worker.execute(attempt, place(tmp_path)) == "failed"
     assert (attempt.result() or {})["cause"] == cause
@@ -271,7 +274,7 @@ def test_a_hung_process_ends_itself_and_its_log_says_where_it_stood(
     codes: list[int] = []
     monkeypatch.setattr(os, "_exit", codes.append)
     attempt = attempt_in(tmp_path)
-    worker._end(attempt)
-    assert codes == [worker.HUNG]
+    logs.end_hung(attempt)
+    assert codes == [HUNG]
     assert "this run hangs" in attempt.log.read_text()
     assert "test_a_hung_process_ends_itself" in attempt.log.read_text()

@@ -13,7 +13,7 @@ from typing import Any
 from slws_lab.analysis.families import Hypothesis, arm_names, families
 from slws_lab.analysis.results import ResultTable
 from slws_lab.errors import UserError
-from slws_lab.spec import Arm, StudySpec, flatten
+from slws_lab.spec import Arm, StudySpec, dotted
 from slws_lab.tracking import RunRecord
 
 # What a run did that follows from what its recipe says: a declared difference in such a field explains it.
@@ -111,7 +111,7 @@ def _explained(field: str, declared: set[str]) -> bool:
 
 
 def _recipes(arms: tuple[Arm, Arm]) -> Iterator[tuple[str, str, str]]:
-    one, other = (flatten(arm.recipe.model_dump(mode="json")) for arm in arms)
+    one, other = (dotted(arm.recipe) for arm in arms)
     for field in dict.fromkeys([*one, *other]):
         if one.get(field) != other.get(field):
             yield field, str(one.get(field)), str(other.get(field))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from slws_lab.analysis.results import ResultTable
 from slws_lab.analysis.statistics import t_interval
@@ -35,9 +36,10 @@ class Estimate:
     diverged: int
 
 
-def estimates(table: ResultTable) -> list[Estimate]:
+@lru_cache(maxsize=4)  # a report asks for them in many places
+def estimates(table: ResultTable) -> tuple[Estimate, ...]:
     """Return one estimate an arm, in the order of the design."""
-    return [_estimate(table, arm.id, arm.label) for arm in table.design.arms]
+    return tuple(_estimate(table, arm.id, arm.label) for arm in table.design.arms)
 
 
 def _estimate(table: ResultTable, arm_id: str, label: str) -> Estimate:

@@ -46,7 +46,7 @@ class ResultTable:
     def of(cls, study: Study, design: Design, workspace: Workspace) -> ResultTable:
         """Read the records of a study's runs from a workspace."""
         run_ids = list(design.run_ids.values())
-        found = records(workspace, run_ids)
+        found = records(workspace, run_ids, study.spec.name)
         return cls(study.spec, design, dict(zip(run_ids, found, strict=True)))
 
     def record(self, arm_id: str, seed: int) -> RunRecord:
@@ -74,7 +74,7 @@ class ResultTable:
 
         factors = varied(self.design)
         rows = [self._row(arm, seed, factors) for arm in self.design.arms for seed in self.design.seeds]
-        names = sorted({name for record in self.records.values() for name in record.curves} - set(MEASUREMENTS))
+        names = sorted({name for record in self.records.values() for name in record.digest.ends} - set(MEASUREMENTS))
         columns = [*IDENTITY, *factors, *RUN, *names, *RESULT, *PROVENANCE, *MEASUREMENTS]
         frame = pd.DataFrame({name: [row.get(name) for row in rows] for name in columns})
         return frame.astype(dict.fromkeys(INTEGERS, "Int64"))
@@ -120,7 +120,7 @@ class ResultTable:
 
 
 def _last(record: RunRecord) -> dict[str, float]:
-    return {name: curve[max(curve)] for name, curve in record.curves.items() if curve}
+    return {name: ends.last for name, ends in record.digest.ends.items()}
 
 
 def _outcome(record: RunRecord) -> dict[str, Any]:

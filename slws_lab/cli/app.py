@@ -40,7 +40,10 @@ Only = Annotated[
     typer.Option(metavar="K=V", help="Only runs with this level, e.g. shuffle.schedule=none or seed=0."),
 ]
 Launcher = Annotated[
-    str, typer.Option(help="Where runs execute: local (a process a GPU or core), slurm, or in_process (for debugging).")
+    str,
+    typer.Option(
+        help="Where runs execute: local (a process a GPU or core), slurm, ray, or in_process (for debugging)."
+    ),
 ]
 
 

@@ -54,10 +54,10 @@ def _conclude(project: Project, outcome: Any, json: bool) -> None:
 
 
 def _attach(project: Project) -> str:
-    """Send the report to MLflow; return what the user must know if that failed."""
+    """Send the report to MLflow, which has all else; return what the user must know if that failed."""
     from slws_lab.lab.shipping import PATIENCE_S, attempt
 
-    return attempt(project, patience_s=PATIENCE_S)
+    return attempt(project, patience_s=PATIENCE_S, report_only=True)
 
 
 def status(study: str, workspace: Path | None, json: bool) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -18,9 +19,11 @@ from slws_lab.lab.planning import Plan
 from slws_lab.lab.project import Project, here
 from slws_lab.lab.triage import Cluster, Lost, clusters, lost
 from slws_lab.reports import Cell, Report, wording
+from slws_lab.spec import Arm
 from slws_lab.tracking import RunRecord
 
 COLOURS = {"finished": "green", "failed": "red", "diverged": "magenta", "running": "yellow", "pending": "dim"}
+ARMS_SHOWN = 60  # nobody reads more on a screen
 BROKEN_SHOWN = 5  # more would push the rest off the screen
 VERDICTS = {"helps": "green", "hurts": "red", "equivalent": "cyan"}
 
@@ -33,12 +36,17 @@ def status(state: Plan, json: bool) -> None:
     metric = state.project.study.spec.metric
     kinds = ("finished", "diverged", "failed", "running", "pending")
     drawn = table("arm", *kinds, f"mean {metric.key}")
-    for arm in state.project.design.arms:
+    shown, rest = _arms_shown(state)
+    for arm in shown:
         counts = state.counts(arm.id)
-        values = [v for run in state.runs if run.arm.id == arm.id and (v := run.record.value(metric)) is not None]
+        values = [v for run in state.by_arm[arm.id] if (v := run.record.value(metric)) is not None]
         cells = [f"[{COLOURS[kind]}]{counts[kind]}[/]" if counts[kind] else "" for kind in kinds]
         drawn.add_row(escape(arm.label), *cells, f"{sum(values) / len(values):.4g} (n={len(values)})" if values else "")
     out.print(drawn)
+    if rest:
+        counts = sum((state.counts(arm.id) for arm in rest), Counter())
+        line(f"and {len(rest)} further arms: {', '.join(f'{counts[kind]} {kind}' for kind in kinds if counts[kind])}; "
+             f"all of them: slws status {state.project.study.source.path} --json")  # fmt: skip
     _lost(lost(state), state.project)
     for run in state.runs:
         if run.record.differs:
@@ -47,6 +55,17 @@ def status(state: Plan, json: bool) -> None:
     study = state.project.study.source.path
     _not_needed(state)
     line(f"{len(state.todo)} of {len(state.runs)} runs are missing: slws run {study}" if state.todo else "complete")
+
+
+def _arms_shown(state: Plan) -> tuple[list[Arm], list[Arm]]:
+    """Return the arms to be shown and the rest: all, or of very many those first in which something is lost or at work."""
+    arms = state.project.design.arms
+    if len(arms) <= ARMS_SHOWN:
+        return list(arms), []
+    calls = {arm.id for arm in arms if state.counts(arm.id) & Counter(failed=1, diverged=1, running=1)}
+    first = sorted(arms, key=lambda arm: arm.id not in calls)[:ARMS_SHOWN]
+    chosen = {arm.id for arm in first}
+    return [arm for arm in arms if arm.id in chosen], [arm for arm in arms if arm.id not in chosen]
 
 
 def _not_needed(state: Plan) -> None:
@@ -184,7 +203,7 @@ def explanation(known: Any, json: bool) -> None:
         line("`slws run STUDY --refresh` reruns what is stale")
 
 
-def _notes(result: dict[str, Any]) -> None:
+def _notes(result: Mapping[str, Any]) -> None:
     """Say which weights a run started from, and name the first few images that it left out since they could not be read."""
     for text in (result.get("started_from") or "").splitlines():
         line(text)

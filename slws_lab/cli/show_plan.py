@@ -91,9 +91,14 @@ def _arms(state: Plan, ahead: Outlook) -> Any:
         counts = state.counts(arm.id)
         done = counts["finished"] + counts["diverged"]
         takes = _duration(known[arm.id].seconds.likely) if arm.id in known else wording.NOTHING
-        drawn.add_row(escape(arm.label), _role(arm), escape("; ".join(references)), f"{state.facts[arm.id]['params']:,}",
+        drawn.add_row(escape(arm.label), _role(arm), escape("; ".join(references)), _params(state.facts[arm.id]),
                       str(done), str(sum(counts.values()) - done), *([takes] if known else []))  # fmt: skip
     return drawn
+
+
+def _params(facts: dict[str, Any]) -> str:
+    """Print a model's parameters; of a command nobody knows them."""
+    return wording.NOTHING if facts["params"] is None else f"{facts['params']:,}"
 
 
 def _size(state: Plan) -> str:
@@ -125,6 +130,7 @@ def _cost(state: Plan, ahead: Outlook) -> list[str]:
         said.append(
             f"cost: {_hours(cost.device_hours)} of devices{wait}{most} (from {sources}; starting workers not counted)"
         )
+    said += ahead.packed
     if cost.unknown:
         arms = "any arm" if len(cost.unknown) == len({run.arm.id for run in state.todo}) else ", ".join(cost.unknown)
         said.append(

@@ -8,7 +8,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from slws_lab.cli.terminal import line, out
-from slws_lab.spec import Arm, Block, Design, Factor, Role, Study, flatten, level_text
+from slws_lab.spec import Arm, Block, Design, Factor, Role, Study, dotted, level_text
 from slws_lab.spec.levels import Level, Settings
 
 ABSENT = "–"  # a factor that is off by `when`
@@ -118,7 +118,7 @@ def _level(study: Study, arm: Arm, name: str) -> str:
     """Return a factor's level, absent where it is off by `when`; a plain field has the value of the arm's recipe."""
     if name in arm.settings:
         return level_text(arm.settings[name])
-    fields = {} if name in study.spec.factors else flatten(arm.recipe.model_dump(mode="json"))
+    fields = {} if name in study.spec.factors else dotted(arm.recipe)
     return level_text(fields[name]) if name in fields else ABSENT
 
 

@@ -24,7 +24,7 @@ def waste(workspace: Workspace, *, weights: bool, superseded: bool) -> list[Wast
 
     Args:
         workspace: The workspace.
-        weights: Also the final weights of ended runs.
+        weights: Also the final weights of ended runs, and what commands have left in their folders.
         superseded: Also attempts that no table uses; of a run with several, only the one that counts stays.
     """
     found = [_waste(path, "log or list of a job") for path in workspace.jobs.glob("*") if not _job_lives(path)]
@@ -41,6 +41,9 @@ def waste(workspace: Workspace, *, weights: bool, superseded: bool) -> list[Wast
                 found += [
                     _waste(p, "checkpoint of an ended run") for name in names for p in attempt.checkpoint.glob(name)
                 ]
+                found += (
+                    [_waste(attempt.files, "files of an ended command")] if weights and attempt.files.exists() else []
+                )
     return found
 
 

@@ -75,7 +75,7 @@ def cost(
     seen = History.of(project, list(arms.values()))
     per_arm = _expected(project, list(arms.values()), seen, probe=probe)
     known = [(run, per_arm[run.arm.id].seconds * remaining(run)) for run in runs if run.arm.id in per_arm]
-    device = Range.total([seconds * run.arm.recipe.train.ranks for run, seconds in known]) * (1 / HOUR_S)
+    device = Range.total([seconds * run.arm.recipe.ranks for run, seconds in known]) * (1 / HOUR_S)
     return Cost(
         device_hours=device if known else None,
         wall_hours=_wall([seconds for _, seconds in known], slots) * (1 / HOUR_S) if known else None,
@@ -90,7 +90,7 @@ def likely_seconds(project: Project, runs: Sequence[PlannedRun]) -> dict[str, fl
     """Return arm id -> the device-seconds that a whole run of it is likely to take, without the arms of which nobody knows."""
     arms = list({run.arm.id: run.arm for run in runs}.values())
     expected = _expected(project, arms, History.of(project, arms), probe=False)
-    return {arm.id: expected[arm.id].seconds.likely * arm.recipe.train.ranks for arm in arms if arm.id in expected}
+    return {arm.id: expected[arm.id].seconds.likely * arm.recipe.ranks for arm in arms if arm.id in expected}
 
 
 def remaining(run: PlannedRun) -> float:
@@ -98,14 +98,20 @@ def remaining(run: PlannedRun) -> float:
     if run.record.result:  # it is begun anew
         return 1.0
     done = max((max(curve, default=0) for curve in run.record.curves.values()), default=0)
-    return max(0.0, 1 - done / total_epochs(run.arm.recipe))
+    epochs = total_epochs(run.arm.recipe)
+    goes_on = isinstance(run.arm.recipe, Recipe) or bool(run.arm.recipe.resume)
+    return max(0.0, 1 - done / epochs) if epochs and goes_on else 1.0
 
 
 def _expected(project: Project, arms: Sequence[Arm], seen: History, *, probe: bool) -> dict[str, Expected]:
     found = {arm.id: expected for arm in arms if (expected := seen.expected(arm)) is not None}
     left = [arm for arm in arms if arm.id not in found]
     probed = _probes(project, left, probe=probe)
-    return found | {arm.id: _by_probe(arm.recipe, probed[arm.id]) for arm in left if arm.id in probed}
+    return found | {
+        arm.id: _by_probe(arm.recipe, probed[arm.id])
+        for arm in left
+        if arm.id in probed and isinstance(arm.recipe, Recipe)
+    }
 
 
 def _by_probe(recipe: Recipe, answer: Mapping[str, Any]) -> Expected:
@@ -125,6 +131,8 @@ def _probes(project: Project, arms: Sequence[Arm], *, probe: bool) -> dict[str, 
     known: dict[str, dict[str, Any]] = read_json(path) or {}
     found: dict[str, Mapping[str, Any]] = {}
     for arm in arms:
+        if not isinstance(arm.recipe, Recipe):  # only a training has steps that can be measured
+            continue
         key = _digest(shape(arm.recipe) + science.outside_state(arm.recipe, project.study.root))
         if key not in known and probe:
             known[key] = _ask(project, arm)
@@ -163,13 +171,14 @@ def _disk(runs: Sequence[PlannedRun], facts: Mapping[str, Mapping[str, Any]], sl
     """Return the bytes that runs leave, and those of the largest checkpoints that are there at a time."""
     left, in_hand = {}, {}
     for arm in {run.arm.id: run.arm for run in runs}.values():
-        stages = resolve_stages(arm.recipe)
         text = TEXT_A_RUN + TEXT_AN_EPOCH * total_epochs(arm.recipe)
         seen_bytes = [
             one.bytes for one in seen.arms.get(arm.id, ())
         ]  # less than will be left, where weights were cleaned
-        left[arm.id] = max([_weights(stages[-1], facts[arm.id]) + text, *seen_bytes])
-        in_hand[arm.id] = CHECKPOINTS * max(_weights(stage, facts[arm.id], moments=2) for stage in stages)
+        stages = resolve_stages(arm.recipe) if isinstance(arm.recipe, Recipe) else ()
+        weights = [_weights(stage, facts[arm.id]) for stage in stages[-1:]]
+        left[arm.id] = max([sum(weights) + text, *seen_bytes])
+        in_hand[arm.id] = CHECKPOINTS * max((_weights(stage, facts[arm.id], moments=2) for stage in stages), default=0)
     checkpoints = sorted((in_hand[run.arm.id] for run in runs), reverse=True)[:slots]
     return sum(left[run.arm.id] for run in runs) + sum(checkpoints)
 

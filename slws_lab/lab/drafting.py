@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Template
 
 from slws_lab.errors import UserError, nearest
-from slws_lab.spec import Recipe, Study, expand, find_root, load_recipe, load_study, resolve_stages
+from slws_lab.spec import AnyRecipe, Recipe, Study, expand, find_root, load_any_recipe, load_study, resolve_stages
 from slws_lab.tracking import write_text
 
 RECIPE = "experiments/shufflemamba_micro_digits.yaml"  # in the root; where there is none, --recipe must name one
@@ -42,7 +42,7 @@ def draft(name: str, template: str | None, recipe: Path | None = None) -> Study:
     path = _free(root, name)
     place = _place(root, recipe)
     relative = Path(os.path.relpath(place.resolve(), path.parent.resolve())).as_posix()
-    values = {"name": json.dumps(name), "recipe": json.dumps(relative), "weights": _weights(load_recipe(place))}
+    values = {"name": json.dumps(name), "recipe": json.dumps(relative), "weights": _weights(load_any_recipe(place))}
     write_text(path, Template(_text(template)).substitute(values))
     try:
         study = load_study(path)
@@ -80,6 +80,6 @@ def _place(root: Path, recipe: Path | None) -> Path:
     return place
 
 
-def _weights(recipe: Recipe) -> str:
+def _weights(recipe: AnyRecipe) -> str:
     """Return which weights the metric is of: the moving average where the recipe keeps one."""
-    return "raw" if resolve_stages(recipe)[-1].train.ema_decay is None else "ema"
+    return "raw" if not isinstance(recipe, Recipe) or resolve_stages(recipe)[-1].train.ema_decay is None else "ema"

@@ -15,7 +15,7 @@ from slws_lab.errors import UserError, nearest
 from slws_lab.lab.data_checking import RecipeFile, answer_of
 from slws_lab.lab.explaining import Explanation, why
 from slws_lab.lab.project import here
-from slws_lab.spec import DataSpec, Recipe, resolve_stages
+from slws_lab.spec import CommandRun, DataSpec, Recipe, resolve_stages
 from slws_lab.tracking import FINAL, write_json, write_text
 
 SPLITS = ("test", "val")
@@ -72,6 +72,9 @@ def evaluate_run(name: str, options: Options, workspace: Path | None = None) -> 
             todo=f"slws eval {name} --recipe RECIPE",
         )
     run = why(root, place, name)
+    if isinstance(run.run, CommandRun):
+        raise UserError(f"'{name}' is a run of a command, and what it left as weights only the command can read",
+                        allowed="a run of a recipe of `kind: train`")  # fmt: skip
     recipe, result = resolve_stages(run.run)[-1], run.record.result
     # as the run was trained, so that the figures of its val split come out again to the last digit
     made = {

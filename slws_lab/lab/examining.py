@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from slws_lab.errors import UserError
 from slws_lab.lab import science
 from slws_lab.launch import inventory
 from slws_lab.tracking import Workspace, provenance
@@ -35,7 +36,15 @@ def _python() -> Finding:
 
 def _devices() -> list[Finding]:
     cores = inventory.cores()
-    found = [Finding("gpu", True, f"{gpu.name}, {gpu.memory_gb:.0f} GB: one run at a time") for gpu in inventory.gpus()]
+    try:
+        gpus = inventory.gpus()
+    except UserError as error:
+        return [Finding("gpu", False, error.given)]
+    shared = "; MPS is on" if inventory.shares_by_mps() else ""
+    found = [
+        Finding("gpu", True, f"{gpu.name}, {gpu.memory_gb:.0f} GB: shared by runs as measured memory allows{shared}")
+        for gpu in gpus
+    ]
     none = Finding("gpu", True, f"no NVIDIA GPU; runs go to the CPU, {cores} at a time with one thread each")
     return found or [none]
 

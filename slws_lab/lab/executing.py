@@ -9,40 +9,20 @@ from functools import partial
 from pathlib import Path
 
 from slws_lab.errors import UserError, nearest
-from slws_lab.lab.planning import PlannedRun
+from slws_lab.lab.needs import Measured
 from slws_lab.lab.project import Project
 from slws_lab.lab.shipping import Shipping
 from slws_lab.lab.spending import Purse
 from slws_lab.lab.triage import Lost
-from slws_lab.launch import LAUNCHERS, InProcess, Job, Launcher, Local, Slurm, Work, local
+from slws_lab.lab.watching import Task, Watched
+from slws_lab.launch import LAUNCHERS, InProcess, Job, Launcher, Local, Ray, Slurm, Work, local
 from slws_lab.spec import Resources, total_epochs
-from slws_lab.tracking import Attempt, Claim, files, is_held, journal
+from slws_lab.tracking import Attempt, Claim, files
 from slws_lab.tracking.claim import owner_of
 from slws_lab.tracking.folder import FINAL
 
 POLL_S = 0.2
 STOP_S = 60.0
-
-
-@dataclass(frozen=True)
-class Task:
-    """A run, and the attempt that executes it."""
-
-    run: PlannedRun
-    attempt: Attempt
-
-    @classmethod
-    def of(cls, project: Project, run: PlannedRun, *, replace: bool) -> Task:
-        """Make the folder of the attempt that comes next by the run's record; another process that read the same makes the same.
-
-        With `replace` the tables use this attempt as soon as it has a result, also if this process does not live to see it.
-        """
-        folder = project.workspace.run(run.run_id)
-        folder.create(run.arm.run(run.seed))
-        attempt = folder.attempt(run.record.next_attempt)
-        if replace:
-            folder.choose(attempt)
-        return cls(run, attempt)
 
 
 @dataclass(frozen=True)
@@ -133,6 +113,8 @@ def make_launcher(name: str, purse: Purse | None = None) -> Launcher:
         return InProcess(partial(_execute_here, purse))
     if name == "slurm":
         return Slurm()
+    if name == "ray":
+        return Ray()
     raise UserError(
         f"no launcher '{name}'", where="--launcher", allowed=", ".join(LAUNCHERS), todo=nearest(name, LAUNCHERS)
     )
@@ -145,15 +127,14 @@ def execute(place: Place, batches: Iterable[Batch]) -> Outcome:
         place: Where, and with what.
         batches: What to execute; a batch is asked for when the one before has ended. Running ends where the purse is empty.
     """
-    started, shipping = time.monotonic(), Shipping(place.project)
-    latest: dict[str, Task] = {}
+    started, shipping, watched = time.monotonic(), Shipping(place.project), Watched()
     interrupted = halted = False
     try:
         for batch in batches:
-            if not latest:
+            if not watched.total:
                 shipping.start()
-            latest |= {task.run.run_id: task for task in batch.tasks}
-            halted = not _work_off(place, list(latest.values()), alone=batch.alone)
+            watched.add(batch.tasks)
+            halted = not _work_off(place, watched, alone=batch.alone)
             if halted:
                 break
         _tidy(place.project)
@@ -161,35 +142,32 @@ def execute(place: Place, batches: Iterable[Batch]) -> Outcome:
         interrupted = True
     finally:
         mirror = shipping.finish()
-    failed = tuple(
-        Lost(t.run.arm.label, t.run.seed, "failed", str((t.attempt.result() or {}).get("cause", "")), t.attempt.log)
-        for t in latest.values()
-        if t.attempt.status == "failed"
-    )
-    return Outcome(len(latest), failed, interrupted, time.monotonic() - started, mirror, halted)
+    watched.look()
+    failed = tuple(ended.lost for ended in watched.ended.values() if ended.status == "failed")
+    return Outcome(watched.total, failed, interrupted, time.monotonic() - started, mirror, halted)
 
 
-def _work_off(place: Place, tasks: list[Task], *, alone: bool) -> bool:
+def _work_off(place: Place, watched: Watched, *, alone: bool) -> bool:
     """Start jobs until every attempt has ended; those held by another process are waited for. False if the purse is empty."""
     project, ranks = place.project, place.project.design.ranks
     jobs: list[Job] = []
+    started = False
     try:
-        left = [task.attempt for task in tasks if task.attempt.status is None]
-        while left:
-            held = [attempt for attempt in left if is_held(attempt.claim)]
-            if place.purse is not None and place.purse.look(ranks * len(held)):
+        watched.look()
+        while watched.left:
+            if place.purse is not None and place.purse.look(ranks * len(watched.held)):
                 return False
             jobs = [job for job in jobs if job.poll()]
-            free = tuple(attempt.path for attempt in left if attempt not in held)
-            if not jobs and free:
-                work = Work(
-                    project.study.root, free, place.resources, project.workspace.jobs, ranks, 1 if alone else None
-                )
-                jobs = place.launcher.start(work)
-            place.watch(_progress(tasks))
+            if not jobs and started:
+                watched.give_up_shut()
+            if not jobs and (free := watched.free()):
+                most, needs = 1 if alone else None, Measured(project, place.resources, watched.recipes)
+                work = Work(project.study.root, free, place.resources, project.workspace.jobs, ranks, most, needs)
+                jobs, started = place.launcher.start(work), True
+            place.watch(_progress(watched))
             time.sleep(POLL_S)
-            left = [attempt for attempt in left if attempt.status is None]
-        place.watch(_progress(tasks))
+            watched.look()
+        place.watch(_progress(watched))
     finally:
         _stop(jobs)
     return True
@@ -215,6 +193,7 @@ def _tidy(project: Project) -> None:
     local.sweep(workspace.jobs)
     for place in (
         workspace.path,
+        workspace.jobs,
         workspace.mirror,
         workspace.cache,
         project.report_folder,
@@ -231,19 +210,13 @@ def _tidy(project: Project) -> None:
                         checkpoint.unlink(missing_ok=True)
 
 
-def _progress(tasks: list[Task]) -> Progress:
-    statuses = [task.attempt.status for task in tasks]
+def _progress(watched: Watched) -> Progress:
     running = {
-        f"{task.run.arm.label} · seed {task.run.seed}": (_epochs(task.attempt), total_epochs(task.run.arm.recipe))
-        for task, status in zip(tasks, statuses, strict=True)
-        if status is None and is_held(task.attempt.claim)
+        f"{task.run.arm.label} · seed {task.run.seed}": (task.epochs, total_epochs(task.run.arm.recipe))
+        for task in watched.held
     }
-    done = sum(status is not None for status in statuses)
-    return Progress(done, statuses.count("failed"), len(tasks), running)
-
-
-def _epochs(attempt: Attempt) -> int:
-    return max((entry.step for entry in journal.read(attempt.journal)), default=0)
+    failed = sum(ended.status == "failed" for ended in watched.ended.values())
+    return Progress(len(watched.ended), failed, watched.total, running)
 
 
 def _execute_here(purse: Purse | None, path: Path, work: Work, should_stop: Callable[[], bool]) -> None:
@@ -252,4 +225,8 @@ def _execute_here(purse: Purse | None, path: Path, work: Work, should_stop: Call
     def stop() -> bool:
         return should_stop() or (purse is not None and purse.look(work.ranks))
 
-    worker.execute(Attempt(path), worker.Place(work.root, work.resources, stop))
+    try:
+        worker.execute(Attempt(path), worker.Place(work.root, work.resources, stop))
+    except files.NotWritten:
+        if not Attempt(path).shut():  # else this one alone: the others go on
+            raise

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from slws_lab.errors import UserError, nearest
-from slws_lab.lab.freshness import staleness
+from slws_lab.lab.freshness import Present
 from slws_lab.lab.naming import begins
-from slws_lab.spec import RunSpec
+from slws_lab.spec import AnyRun
 from slws_lab.tracking import Attempt, RunRecord, Workspace, record
 
 
@@ -25,7 +25,7 @@ class Explanation:
         stale: Why it is stale, one sentence each; empty if it is fresh or has no result.
     """
 
-    run: RunSpec
+    run: AnyRun
     canonical: dict[str, Any]
     record: RunRecord
     attempts: tuple[Attempt, ...]
@@ -50,5 +50,5 @@ def why(root: Path, workspace: Workspace, name: str) -> Explanation:
     known = record(folder)
     return Explanation(
         folder.spec(), folder.canonical(), known, tuple(folder.attempts()),
-        tuple(staleness(known.result, root)) if known.done else (),
+        tuple(Present(root).staleness(known)) if known.done else (),
     )  # fmt: skip

@@ -9,8 +9,10 @@ from slws_lab.errors import UserError
 from slws_lab.lab.costing import Cost, cost
 from slws_lab.lab.executing import make_launcher
 from slws_lab.lab.history import Range
+from slws_lab.lab.needs import packed
 from slws_lab.lab.planning import Plan
 from slws_lab.lab.spending import device_hours
+from slws_lab.launch import inventory
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Outlook:
         obstacle: Why none can run here; empty where they can.
         budget: Device-hours that the study may take; None for no limit.
         spent: Device-hours that it has taken; None without a budget.
+        packed: How runs will share each kind of GPU, in words, as far as that was measured.
     """
 
     cost: Cost
@@ -36,6 +39,7 @@ class Outlook:
     obstacle: str = ""
     budget: float | None = None
     spent: float | None = None
+    packed: tuple[str, ...] = ()
 
 
 def foresee(state: Plan, launcher: str = "local", *, probe: bool = False) -> Outlook:
@@ -61,7 +65,17 @@ def foresee(state: Plan, launcher: str = "local", *, probe: bool = False) -> Out
     most = (
         ahead.device_hours if later is None or ahead.device_hours is None else Range.total([ahead.device_hours, later])
     )
-    found = Outlook(ahead, most, prospects(state.table), confounded(project.design), slots, obstacle)
+    found = Outlook(ahead, most, prospects(state.table), confounded(project.design), slots, obstacle,
+                    packed=_packed(state) if launcher == "local" and not obstacle else ())  # fmt: skip
     if spec.budget is None:
         return found
     return replace(found, budget=spec.budget.device_hours, spent=device_hours(project))
+
+
+def _packed(state: Plan) -> tuple[str, ...]:
+    """Say how the runs that are left will share GPUs."""
+    project = state.project
+    if project.study.spec.resources.gpus == 0 or project.design.ranks > 1:
+        return ()
+    recipes = {run.arm.id: run.arm.recipe for run in state.todo}.values()
+    return tuple(dict.fromkeys(map(str, packed(project, recipes, inventory.gpus()))))

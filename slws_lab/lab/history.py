@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from slws_lab.errors import UserError
 from slws_lab.lab.project import Project
 from slws_lab.launch import inventory
-from slws_lab.spec import Arm, Recipe, Resources, digest, total_epochs
+from slws_lab.spec import Arm, Resources, digest, parse_recipe, total_epochs
 from slws_lab.spec.shape import shape
 from slws_lab.tracking import Attempt, provenance, read_json
 from slws_lab.tracking.files import Damaged
@@ -54,7 +54,7 @@ class Expected:
     """What a run of an arm takes from its beginning to its end.
 
     Attributes:
-        seconds: Training and evaluation, on each of its ranks.
+        seconds: Training and evaluation, or the whole command, on each of its ranks.
         source: Where that is from, in words.
     """
 
@@ -64,8 +64,9 @@ class Expected:
 
 @dataclass(frozen=True)
 class Seen:
-    """A finished attempt: how long an epoch took, and how many bytes it left."""
+    """A finished attempt: how long it and an epoch of it took, and how many bytes it left."""
 
+    seconds: float
     epoch_s: float
     bytes: int
 
@@ -80,7 +81,7 @@ class History:
     @classmethod
     def of(cls, project: Project, arms: Sequence[Arm]) -> History:
         """Read what there is of these arms and their shapes."""
-        names, shapes = {arm.recipe.model.name for arm in arms}, {shape(arm.recipe) for arm in arms}
+        names, shapes = {arm.recipe.title for arm in arms}, {shape(arm.recipe) for arm in arms}
         resources = project.study.spec.resources
         kinds, recipes, found = devices(resources), dict[str, tuple[str, str]](), cls()
         for folder in project.workspace.folders():
@@ -91,7 +92,7 @@ class History:
             for attempt in folder.attempts() if its_shape in shapes and not enough else ():
                 result = attempt.result() or {}
                 if result.get("status") == "finished" and _comparable(result, resources, kinds):
-                    seen = Seen(result["seconds"] / result["epochs"], _size(attempt))
+                    seen = Seen(result["seconds"], result["seconds"] / result["epochs"], _size(attempt))
                     found.arms.setdefault(arm_id, []).append(seen)
                     found.shapes.setdefault(its_shape, []).append(seen)
         return found
@@ -103,7 +104,10 @@ class History:
             seen, of = self.shapes.get(shape(arm.recipe)), "the same shape"
         if seen is None:
             return None
-        seconds = Range.of([one.epoch_s for one in seen]) * total_epochs(arm.recipe)
+        epochs = total_epochs(arm.recipe)
+        seconds = (
+            Range.of([one.epoch_s for one in seen]) * epochs if epochs else Range.of([one.seconds for one in seen])
+        )
         return Expected(seconds, f"{len(seen)} run{'s' * (len(seen) > 1)} of {of}")
 
 
@@ -113,7 +117,7 @@ def _recipe_of(path: Path, known: dict[str, tuple[str, str]]) -> tuple[str, str]
         spec = (read_json(path) or {}).get("spec", {})
         text = json.dumps({name: value for name, value in spec.items() if name != "seed"}, sort_keys=True)
         if text not in known:
-            recipe = Recipe.model_validate_json(text)
+            recipe = parse_recipe(json.loads(text))
             known[text] = digest(recipe), shape(recipe)
     except (Damaged, ValidationError, UserError):
         return "", ""
@@ -131,7 +135,7 @@ def _comparable(result: Mapping[str, Any], resources: Resources, kinds: frozense
     device = result["device"]
     if device == "cpu":
         device = f"cpu {result['provenance']['machine']['processor']}"
-    scan = resources.scan == "auto" or result["scan_backend"] in ("", resources.scan)
+    scan = resources.scan == "auto" or result.get("scan_backend") in ("", None, resources.scan)
     return device in kinds and result["threads"] == resources.threads and scan
 
 

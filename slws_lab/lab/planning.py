@@ -11,7 +11,7 @@ from typing import Any
 from slws_lab.analysis import ResultTable, allotment
 from slws_lab.errors import UserError, nearest
 from slws_lab.lab import science
-from slws_lab.lab.freshness import staleness
+from slws_lab.lab.freshness import Present
 from slws_lab.lab.naming import begins
 from slws_lab.lab.project import Project
 from slws_lab.spec import Arm, level_text, short_names
@@ -51,10 +51,9 @@ class Plan:
     @cached_property
     def stale(self) -> dict[str, list[str]]:
         """Run id -> why it is stale, for runs made by other code, data or packages than there are now."""
+        present = Present(self.project.study.root)
         reasons = {
-            run.run_id: staleness(
-                run.record.result, self.project.study.root, self.facts[run.arm.id]["data_fingerprint"]
-            )
+            run.run_id: present.staleness(run.record, self.facts[run.arm.id]["data_fingerprint"])
             for run in self.runs
             if not run.todo
         }
@@ -71,24 +70,37 @@ class Plan:
         )
         return tuple(run for run in every if run.run_id not in wanted and run.todo)
 
-    @property
+    @cached_property
     def todo(self) -> tuple[PlannedRun, ...]:
         return tuple(run for run in self.runs if run.todo)
 
-    def counts(self, arm_id: str | None = None) -> Counter[str]:
-        """Count runs by status, of one arm or of all."""
-        return Counter(run.record.status for run in self.runs if arm_id in (None, run.arm.id))
+    @cached_property
+    def by_arm(self) -> dict[str, tuple[PlannedRun, ...]]:
+        """Arm id -> its runs among these, by the order of the seeds."""
+        found: dict[str, list[PlannedRun]] = {arm.id: [] for arm in self.project.design.arms}
+        for run in self.runs:
+            found[run.arm.id].append(run)
+        return {arm_id: tuple(runs) for arm_id, runs in found.items()}
+
+    def counts(self, arm_id: str) -> Counter[str]:
+        """Count an arm's runs by status."""
+        return Counter(run.record.status for run in self.by_arm[arm_id])
 
 
-def plan(project: Project, only: Mapping[str, str] | None = None) -> Plan:
+def plan(project: Project, only: Mapping[str, str] | None = None, asked: science.Asked | None = None) -> Plan:
     """Plan a study, or the part that `only` selects; nothing is started.
+
+    Args:
+        project: The study.
+        only: Factor (or `seed`) to level; None for all.
+        asked: See `science.check`.
 
     Raises:
         UserError: A name that does not exist, or a selection that selects nothing.
     """
     table = ResultTable.of(project.study, project.design, project.workspace)
     runs = tuple(_select(_runs(project, table), project, only or {}))
-    return Plan(project, runs, science.check(project), table)
+    return Plan(project, runs, science.check(project, asked), table)
 
 
 def _runs(project: Project, table: ResultTable) -> list[PlannedRun]:

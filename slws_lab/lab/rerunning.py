@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from slws_lab.errors import UserError
 from slws_lab.lab import science
-from slws_lab.lab.executing import Batch, Outcome, Place, Task, Watch, execute, make_launcher
+from slws_lab.lab.executing import Batch, Outcome, Place, Watch, execute, make_launcher
 from slws_lab.lab.planning import PlannedRun, find_runs
 from slws_lab.lab.project import Project
+from slws_lab.lab.watching import Task
 from slws_lab.spec import Resources
 from slws_lab.tracking import FINAL, Attempt, Difference, differences
 

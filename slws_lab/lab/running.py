@@ -7,10 +7,13 @@ from dataclasses import dataclass, field, replace
 
 from slws_lab.errors import UserError, nearest
 from slws_lab.lab.costing import likely_seconds
-from slws_lab.lab.executing import Batch, Outcome, Place, Task, Watch, execute, make_launcher
+from slws_lab.lab.executing import Batch, Outcome, Place, Watch, execute, make_launcher
 from slws_lab.lab.planning import Plan, PlannedRun, plan
 from slws_lab.lab.project import Project
 from slws_lab.lab.spending import Purse
+from slws_lab.lab.watching import Task
+from slws_lab.launch import Launcher, Local, Work
+from slws_lab.launch.warm import Warm
 from slws_lab.tracking.causes import KINDS, kind_of
 
 
@@ -44,11 +47,21 @@ def run(project: Project, options: Options, watch: Watch) -> Outcome:
                         todo=nearest(options.retry, kinds))  # fmt: skip
     purse = Purse.of(project)
     launcher = make_launcher(options.launcher, purse)
-    state = plan(project, options.only)
     resources = project.study.spec.resources
-    rounds = _Rounds(state, options, purse, launcher.slots(resources, project.design.ranks))
-    outcome = execute(Place(project, launcher, resources, watch, purse), rounds)
+    with _warm(launcher, project) as warm:
+        state = plan(project, options.only, warm.ask)
+        rounds = _Rounds(state, options, purse, launcher.slots(resources, project.design.ranks))
+        outcome = execute(Place(project, launcher, resources, watch, purse), rounds)
     return replace(outcome, halted=outcome.halted or rounds.cut)
+
+
+def _warm(launcher: Launcher, project: Project) -> Warm:
+    """Return the workers that load while the study is checked: one that has to be has runs which never began."""
+    if isinstance(launcher, Local):
+        design, resources = project.design, project.study.spec.resources
+        coming = Work(project.study.root, (), resources, project.workspace.jobs, design.ranks, len(design.run_ids))
+        return launcher.warm(coming)
+    return Warm()
 
 
 class _Rounds:

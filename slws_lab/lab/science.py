@@ -7,13 +7,17 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from slws_lab.command import prepare
 from slws_lab.errors import SlwsError, UserError
 from slws_lab.lab.project import Project
-from slws_lab.spec import Recipe, canonical, where_set
+from slws_lab.spec import AnyRecipe, Arm, CommandRecipe, Recipe, canonical, where_set
 from slws_lab.tracking import provenance, read_json, write_json
+
+Asked = Callable[[Any], Any]
 
 
 class ScienceError(SlwsError):
@@ -38,11 +42,13 @@ def ask(module: str, question: Any = None) -> Any:
     return json.loads(done.stdout)
 
 
-def outside_state(recipe: Recipe, root: Path) -> str:
-    """Return what tells whether the files that a recipe names have changed: its model files, and where its data lie.
+def outside_state(recipe: AnyRecipe, root: Path) -> str:
+    """Return what tells whether the files that a recipe names have changed: its model files or a command's, and where its data lie.
 
     Of the data the folders' times down to the third level count, which move when a file comes or goes: not every file.
     """
+    if isinstance(recipe, CommandRecipe):
+        return repr(provenance.with_files({"modules": {}}, root, prepare.named_files(recipe, root))["modules"])
     made = provenance.with_files({"modules": {}}, root, recipe.models)
     data = root / Path(os.path.expandvars(recipe.data.path or ".")).expanduser() if recipe.data.path else None
     places = [data, *sorted(data.glob("*")), *sorted(p for p in data.glob("*/*/") if p.is_dir())] if data else []
@@ -50,25 +56,34 @@ def outside_state(recipe: Recipe, root: Path) -> str:
     return repr((made["modules"], times))
 
 
-def check(project: Project) -> dict[str, dict[str, Any]]:
+def check(project: Project, asked: Asked | None = None) -> dict[str, dict[str, Any]]:
     """Check the names that only the science tower knows, for all arms; the answer is kept per code and package versions.
 
+    Of a command only the system knows any names: its program, its folder, the variables that it reads.
+
+    Args:
+        project: The study.
+        asked: Asked first, if there is anything that is not known; None, and an answer of None, for a process of its own.
+
     Returns:
-        Arm id -> `{"params", "data_fingerprint"}`.
+        Arm id -> `{"params", "data_fingerprint"}`, both None where nobody knows.
 
     Raises:
-        UserError: A model, data set or argument that does not exist, with its place in the study or the recipe.
+        UserError: A model, data set, argument or program that does not exist, with its place in the study or the recipe.
     """
-    arms = {canonical(arm.recipe): arm for arm in project.design.arms}
+    if project.study.command is not None:
+        return _check_command(project, project.study.command)
+    arms = {canonical(recipe): arm for arm, recipe in _trainings(project)}
     scan = project.study.spec.resources.scan
-    outside = [outside_state(arm.recipe, project.study.root) for arm in project.design.arms]
+    outside = [outside_state(recipe, project.study.root) for _, recipe in _trainings(project)]
     state = repr((sorted(provenance.packages().items()), provenance.numeric_files_digest(), scan, sorted(set(outside))))
     path = project.workspace.cache / f"check-{hashlib.sha256(state.encode()).hexdigest()[:12]}.json"
     known: dict[str, dict[str, Any]] = read_json(path) or {}
     new = {text: arm for text, arm in arms.items() if text not in known}
     if new:
         recipes = [arm.recipe.model_dump(mode="json") for arm in new.values()]
-        answers = ask("training", {"recipes": recipes, "root": str(project.study.root), "scan": scan})
+        question = {"recipes": recipes, "root": str(project.study.root), "scan": scan}
+        answers = (asked(question) if asked else None) or ask("training", question)
         for arm, answer in zip(new.values(), answers, strict=True):
             if "error" in answer:
                 error = answer["error"]
@@ -77,3 +92,15 @@ def check(project: Project) -> dict[str, dict[str, Any]]:
         known |= dict(zip(new, answers, strict=True))
         write_json(path, known)
     return {arm.id: known[text] for text, arm in arms.items()}
+
+
+def _trainings(project: Project) -> list[tuple[Arm, Recipe]]:
+    return [(arm, arm.recipe) for arm in project.design.arms if isinstance(arm.recipe, Recipe)]
+
+
+def _check_command(project: Project, recipe: CommandRecipe) -> dict[str, dict[str, Any]]:
+    try:
+        prepare.check(recipe, project.study.root)
+    except UserError as error:
+        raise error.at(project.study.recipe.where_field(error.where)) from None
+    return {arm.id: {"params": None, "data_fingerprint": None} for arm in project.design.arms}

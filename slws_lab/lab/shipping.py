@@ -6,6 +6,7 @@ import contextlib
 import re
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from slws_lab.lab.project import Project, open_workspace
@@ -26,6 +27,9 @@ PATIENCE_S = 30.0
 PATIENCE_STEP_S = 0.5
 LIMIT_S = 10.0  # how long the end of a study waits for a server
 LATE = "MLflow takes long to answer; nothing is lost: `slws sync` sends what is missing"
+
+
+Act = Callable[[Project], object]
 
 
 class Shipping:
@@ -56,18 +60,19 @@ class Shipping:
         rest = 0.0
         while not self._ended.wait(max(EVERY_S, rest)):
             started = time.monotonic()
-            _attempt(self._project, 0.0)
+            _attempt(self._project, 0.0, ship)
             rest = 10 * (time.monotonic() - started)
 
 
-def attempt(project: Project, patience_s: float = 0.0) -> str:
+def attempt(project: Project, patience_s: float = 0.0, *, report_only: bool = False) -> str:
     """Ship if the store can be reached; return what the user must know if not, else an empty string.
 
     Args:
         project: The study.
         patience_s: How long to wait for another process that ships at this moment.
+        report_only: Send the report alone: all else was sent just now.
     """
-    return _within(limit_s(project), project, patience_s)
+    return _within(limit_s(project), project, patience_s, attach if report_only else ship)
 
 
 def limit_s(project: Project) -> float | None:
@@ -75,11 +80,11 @@ def limit_s(project: Project) -> float | None:
     return None if default_uri(project.workspace) == own_uri(project.workspace) else LIMIT_S
 
 
-def _within(limit: float | None, project: Project, patience_s: float) -> str:
-    """Ship in a thread that is left behind at the limit: it holds nothing that a later pass cannot send."""
+def _within(limit: float | None, project: Project, patience_s: float, act: Act | None = None) -> str:
+    """Ship, or act otherwise, in a thread that is left behind at the limit: it holds nothing that a later pass cannot send."""
     answers: list[str] = []
     thread = threading.Thread(
-        target=lambda: answers.append(_attempt(project, patience_s)), name="shipping", daemon=True
+        target=lambda: answers.append(_attempt(project, patience_s, act or ship)), name="shipping", daemon=True
     )
     thread.start()
     thread.join(limit)
@@ -90,11 +95,11 @@ def _within(limit: float | None, project: Project, patience_s: float) -> str:
     )
 
 
-def _attempt(project: Project, patience_s: float) -> str:
+def _attempt(project: Project, patience_s: float, act: Act) -> str:
     until = time.monotonic() + patience_s
     while True:
         try:
-            ship(project)
+            act(project)
             return ""
         except MirrorDamaged as error:
             return f"MLflow's database is damaged ({error}); nothing is lost"
@@ -120,9 +125,19 @@ def ship(project: Project) -> Shipped:
         for left in project.workspace.path.glob(".mlflow.db.*.tmp*"):  # by a process that was killed while it made one
             left.unlink(missing_ok=True)
         shipped = mirror.ship(project.study, project.design)
-        if project.report_folder.is_dir():
-            mirror.attach_report(project.study, project.report_folder)
+        _attach(mirror, project)
     return shipped
+
+
+def attach(project: Project) -> None:
+    """Bring MLflow up to date with a study's report alone. Raises as `ship` does."""
+    with Mirror.open(project.workspace, None) as mirror:
+        _attach(mirror, project)
+
+
+def _attach(mirror: Mirror, project: Project) -> None:
+    if project.report_folder.is_dir():
+        mirror.attach_report(project.study, project.report_folder)
 
 
 def sync(projects: list[Project], *, rebuild: bool) -> list[tuple[Project, Shipped]]:

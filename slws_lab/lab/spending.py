@@ -18,7 +18,7 @@ RESERVE_S = 3.0  # of each run in hand: what a stop with a checkpoint takes, and
 def device_hours(project: Project) -> float:
     """Return the device-hours that all attempts at a study's runs have taken, whoever made them."""
     return sum(
-        project.design.arm(arm_id).recipe.train.ranks * spent.seconds(attempt)
+        project.design.arm(arm_id).recipe.ranks * spent.seconds(attempt)
         for (arm_id, _), run_id in project.design.run_ids.items()
         for attempt in project.workspace.run(run_id).attempts()
     ) / HOUR_S  # fmt: skip

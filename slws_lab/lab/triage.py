@@ -8,7 +8,7 @@ from pathlib import Path
 
 from slws_lab.lab.planning import Plan
 from slws_lab.tracking import Attempt
-from slws_lab.tracking.causes import MEMORY, Kind, kind_of, normalised
+from slws_lab.tracking.causes import MEMORY, Kind, brief, kind_of, normalised, place_in
 
 
 @dataclass(frozen=True)
@@ -46,19 +46,20 @@ class Cluster:
 
     @property
     def cause(self) -> str:
-        """The first run's cause, as it was told."""
-        return self.runs[0].cause or "no cause recorded"
+        """The first run's cause, in brief."""
+        return brief(self.runs[0].cause) or "no cause recorded"
 
 
 def clusters(lost: Iterable[Lost]) -> list[Cluster]:
     """Put runs together whose causes differ in no more than numbers, addresses and paths; the largest cluster first.
 
-    Those that ran out of memory are one: their messages tell what was free and whose it was, which is never alike.
+    Those that ran out of memory in one place are one: their messages tell what was free and whose it was, which is never alike.
     """
     found: dict[tuple[str, str], list[Lost]] = {}
     for one in lost:
         kind = kind_of(one.cause)
-        alike = kind.name if one.status == "failed" and kind == MEMORY else normalised(one.cause)
+        memory = one.status == "failed" and kind == MEMORY
+        alike = f"{kind.name} {place_in(one.cause)}" if memory else normalised(one.cause)
         found.setdefault((one.status, alike), []).append(one)
     grouped = [
         Cluster(status, kind_of(runs[0].cause) if status == "failed" else None, tuple(runs))

@@ -10,8 +10,9 @@ from pathlib import Path
 from slws_lab.analysis import ResultTable
 from slws_lab.lab.project import Project, open_workspace
 from slws_lab.reports.manifest import check
-from slws_lab.tracking import RunFolder, Workspace, is_held
+from slws_lab.tracking import Attempt, RunFolder, Workspace, is_held
 from slws_lab.tracking.audit import Fault, audit
+from slws_lab.tracking.audit_digests import LOG
 from slws_lab.tracking.files import Damaged
 from slws_lab.tracking.mirror import MirrorAway, MirrorDamaged, default_uri
 from slws_lab.tracking.mirror_audit import audit_mirror
@@ -80,7 +81,9 @@ def _folders(verdict: Verdict, folders: Iterable[RunFolder], studies: dict[str, 
         verdict.runs += 1
         verdict.results += found.ended
         unrecorded += found.unrecorded
-        verdict.faults += [replace(f, mend=_mend(f, folder, studies.get(folder.run_id))) for f in found.faults]
+        verdict.faults += [
+            replace(f, mend=f.mend or _mend(f, folder, studies.get(folder.run_id))) for f in found.faults
+        ]
     if unrecorded:
         verdict.notes.append(f"digests not recorded in {unrecorded} results, which an older version wrote: only their "
                              "epochs and last metrics were compared with the journals")  # fmt: skip
@@ -89,11 +92,16 @@ def _folders(verdict: Verdict, folders: Iterable[RunFolder], studies: dict[str, 
 def _mend(fault: Fault, folder: RunFolder, project: Project | None) -> str:
     """Say what makes a run anew. The attempt that counts is made again first, then what no table uses is removed."""
     path = Path(fault.file)
-    if path.name == "chosen.json":
+    if path.name in (
+        "chosen.json",
+        LOG,
+    ):  # without the first the tables take the first attempt that ended; on the other nothing stands
         return f"rm {shlex.quote(str(path))}"
     if project is None or _outside(project):
         return ELSEWHERE.format(path=folder.path if path.name == "run.json" else _attempt_of(path, folder))
     word, options, place = _word(project), _options(project, out=True), _options(project)
+    if path.name != "run.json" and Attempt(_attempt_of(path, folder)).result() is None:
+        return f"slws run {word}{options}"  # cuts the damage off, and goes on from before it
     clean = f"slws clean --superseded --yes{place} && slws report {word}{options} && slws sync {word}{place}"
     again = f"slws rerun {word} {folder.run_id} --replace{options} && {clean}"
     if path.name == "run.json":
@@ -141,6 +149,10 @@ def _mirror(verdict: Verdict, project: Project, whole: bool) -> None:
         )
     else:
         verdict.points += found.points
+        if found.alone:
+            verdict.notes.append(
+                f"study {name}: MLflow holds {found.alone} runs without a folder here, so they were not compared"
+            )
         verdict.faults += [replace(fault, mend=behind) for fault in found.behind]
         verdict.faults += [replace(fault, mend=rebuild) for fault in found.wrong]
 

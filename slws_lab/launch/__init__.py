@@ -3,8 +3,9 @@
 from slws_lab.launch.in_process import InProcess
 from slws_lab.launch.launcher import Job, Launcher, LaunchError, Work
 from slws_lab.launch.local import Local
+from slws_lab.launch.ray import Ray
 from slws_lab.launch.slurm import Slurm
 
-LAUNCHERS = ("local", "in_process", "slurm")
+LAUNCHERS = ("local", "in_process", "slurm", "ray")
 
-__all__ = ["LAUNCHERS", "InProcess", "Job", "LaunchError", "Launcher", "Local", "Slurm", "Work"]
+__all__ = ["LAUNCHERS", "InProcess", "Job", "LaunchError", "Launcher", "Local", "Ray", "Slurm", "Work"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +18,22 @@ class LaunchError(SlwsError):
     """Jobs cannot be started here, or die before they execute anything; the message says what the job said."""
 
 
+class Needs(Protocol):
+    """What is known by measurement of attempts on a kind of GPU. It grows while runs are at work."""
+
+    def shape(self, attempt: Path) -> str:
+        """Return what attempts have in common that take the same memory and time."""
+
+    def memory_gb(self, shape: str, gpu: str) -> float | None:
+        """Return the peak of a process that executes such an attempt, its CUDA context too; None while it is not known."""
+
+    def rates(self, shape: str, gpu: str) -> Mapping[int, float]:
+        """Return number of such processes on one GPU -> the images a second that they gave together."""
+
+    def note_rate(self, shape: str, gpu: str, processes: int, rate: float) -> None:
+        """Keep what so many processes gave together."""
+
+
 @dataclass(frozen=True)
 class Work:
     """What there is to do.
@@ -27,7 +44,8 @@ class Work:
         resources: What each run may use.
         jobs: Folder for the jobs' own files and logs.
         ranks: Processes that a run of these starts at most.
-        most: Jobs at a time, at most; None for as many as there are slots.
+        most: Jobs at a time, at most, each of which executes one attempt at a time; None for as many as there are slots.
+        needs: What is known of the attempts, by which a launcher may put several on one GPU; None to give each a whole one.
     """
 
     root: Path
@@ -36,6 +54,7 @@ class Work:
     jobs: Path
     ranks: int = 1
     most: int | None = None
+    needs: Needs | None = None
 
 
 class Job(Protocol):

@@ -15,7 +15,7 @@ from slws_lab.reports import looks, wording
 from slws_lab.reports.cells import cell
 from slws_lab.reports.grids import cautions, known_settings, whole_runs
 from slws_lab.reports.view import Cell, Column, TableView
-from slws_lab.spec import level_text
+from slws_lab.spec import dotted, level_text
 from slws_lab.spec.levels import Level, Settings
 
 RATE = "shuffle.max_rate"  # an arm that does not shuffle is one of rate 0, whatever the schedule of the others
@@ -108,7 +108,7 @@ def _all_curves(table: ResultTable, factor: str) -> Iterator[Curve]:
 def _without_shuffle(table: ResultTable, others: Settings) -> dict[float, str]:
     """Return the arm that does not shuffle as that of dose 0, where it is the only one without a rate."""
     arms = off_arms(table, RATE, others)
-    return {0.0: arms[0].id} if [arm.recipe.shuffle.schedule for arm in arms] == ["none"] else {}
+    return {0.0: arms[0].id} if [dotted(arm.recipe).get("shuffle.schedule") for arm in arms] == ["none"] else {}
 
 
 def _row(table: ResultTable, curve: Curve, fit: DoseResponse, adjusted: float) -> tuple[Cell, ...]:

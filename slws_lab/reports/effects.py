@@ -92,8 +92,9 @@ def _view(table: ResultTable, title: str, grids: list[Grid], *, main: bool) -> T
     reasons = [obstacle(table, grid, what) for grid in grids]
     whole = [grid for grid, reason in zip(grids, reasons, strict=True) if not reason]
     found = [
-        (effect, whole_runs(table, arms_of(table, grid)))
+        (effect, runs)
         for grid in whole
+        for runs in [whole_runs(table, arms_of(table, grid))]
         for effect in effects(table, grid.levels, given=grid.given)
         if main or len(effect.factors) == 2
     ]

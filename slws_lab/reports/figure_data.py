@@ -20,6 +20,23 @@ class ArmPoints:
     values: tuple[float, ...]
 
 
+def shown(table: ResultTable, most: int) -> list[str]:
+    """Return the ids of the arms that figures show, in the order of the design: all, or of very many the baseline and the best.
+
+    Args:
+        table: The results.
+        most: How many arms can be told apart.
+    """
+    ids = [arm.id for arm in table.design.arms]
+    if len(ids) <= most:
+        return ids
+    known = [e for e in estimates(table) if e.mean is not None]
+    ordered = sorted(known, key=lambda e: e.mean or 0.0, reverse=table.study.metric.goal == "maximize")
+    baselines = [arm.id for arm in table.design.arms if arm.is_baseline]
+    kept = set([*baselines, *(e.arm_id for e in ordered if e.arm_id not in baselines), *ids][:most])
+    return [arm_id for arm_id in ids if arm_id in kept]
+
+
 def accuracy(table: ResultTable) -> list[ArmPoints]:
     """Return the points of each arm with a finished run, in the order of the design."""
     return [

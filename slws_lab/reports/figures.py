@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from typing import Any
@@ -23,6 +24,7 @@ BASELINE = "#1a1a1a"
 # Okabe and Ito's colours, safe for the colour-blind, without the yellow that white paper swallows.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)))
+MOST = len(COLORS) * len(DASHES)  # arms that can be told apart
 
 
 @dataclass(frozen=True)
@@ -65,20 +67,26 @@ def draw(table: ResultTable) -> list[Drawn]:
         return [_accuracy(table), _training(table), _shuffle(table)]
 
 
-def looks(design: Design) -> dict[str, Look]:
-    """Give each arm its name, colour and dash: the baseline is black, the others cycle colours, then dashes."""
+def looks(design: Design, wanted: Collection[str] | None = None) -> dict[str, Look]:
+    """Give each arm its name, colour and dash: the baseline is black, the others cycle colours, then dashes.
+
+    Args:
+        design: The study's.
+        wanted: Ids of the arms that are drawn beside the baseline; None for all.
+    """
     shown = {arm_id: one_line(name) for arm_id, name in wording.arm_names(design).items()}
     names = {arm_id: name.replace("$", r"\$") for arm_id, name in shown.items()}  # no formula to matplotlib
-    others = [arm.id for arm in design.arms if not arm.is_baseline]
+    others = [arm.id for arm in design.arms if not arm.is_baseline and (wanted is None or arm.id in wanted)]
     found = {arm.id: Look(names[arm.id], BASELINE, "-") for arm in design.arms if arm.is_baseline}
     for i, arm_id in enumerate(others):
         dash = DASHES[i // len(COLORS) % len(DASHES)]
         found[arm_id] = Look(names[arm_id], COLORS[i % len(COLORS)], dash)
-    return {arm.id: found[arm.id] for arm in design.arms}
+    return {arm.id: found[arm.id] for arm in design.arms if arm.id in found}
 
 
 def _accuracy(table: ResultTable) -> Drawn:
-    data, style = figure_data.accuracy(table), looks(table.design)
+    style = _shown(table)
+    data = [points for points in figure_data.accuracy(table) if points.arm_id in style]
     figure = Figure(figsize=(COLUMN, 0.75 + 0.36 * max(len(data), 2)))
     axes = figure.subplots()
     for row, points in enumerate(data):
@@ -95,7 +103,7 @@ def _accuracy(table: ResultTable) -> Drawn:
             axes.axvline(points.mean, color="#999999", lw=0.7, ls=DASHES[1], zorder=0)
     axes.set(ylim=(max(len(data), 1) - 0.4, -0.8), yticks=[], xlabel=wording.metric_title(table.study.metric))
     axes.spines["left"].set_visible(False)
-    title = f"{wording.metric_title(table.study.metric)} by arm"
+    title = f"{wording.metric_title(table.study.metric)} by arm{_of_all(table, style)}"
     looked = "" if table.design.first_seeds is None else " (not corrected for looks)"
     interval = f"{wording.level(table.study)} interval{looked}"
     alt = f"{title}: mean with {interval}, each seed as a dot, the baseline's mean dashed."
@@ -103,7 +111,7 @@ def _accuracy(table: ResultTable) -> Drawn:
 
 
 def _training(table: ResultTable) -> Drawn:
-    data, style = figure_data.training_curves(table), looks(table.design)
+    data, style = figure_data.training_curves(table), _shown(table)
     rows = -(-len(style) // 3)
     figure = Figure(figsize=(PAGE, 2.6 + 0.16 * rows))
     panels = dict(zip(("train/loss", table.study.metric.key), figure.subplots(1, 2), strict=True))
@@ -118,11 +126,13 @@ def _training(table: ResultTable) -> Drawn:
     if not data.empty:
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncol=3)
     alt = f"Training loss and {table.study.metric.key} by epoch: each arm's mean over its seeds, min to max shaded."
-    return _drawn(figure, list(panels.values()), "training", "Training curves", alt, empty=data.empty)
+    title = f"Training curves{_of_all(table, style)}"
+    return _drawn(figure, list(panels.values()), "training", title, alt, empty=data.empty)
 
 
 def _shuffle(table: ResultTable) -> Drawn:
-    data, style = figure_data.shuffle_rates(table), looks(table.design)
+    style = _shown(table)
+    data = {arm_id: rates for arm_id, rates in figure_data.shuffle_rates(table).items() if arm_id in style}
     figure = Figure(figsize=(COLUMN, 2.3 + 0.16 * len(data)))
     axes = figure.subplots()
     drawn = list(data.values())
@@ -133,8 +143,19 @@ def _shuffle(table: ResultTable) -> Drawn:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if data:
         figure.legend(loc="outside lower center", ncol=1)
-    title = "Shuffle probability over depth"
+    title = f"Shuffle probability over depth{_of_all(table, style)}"
     return _drawn(figure, [axes], "shuffle", title, f"{title}: a line an arm that shuffles.", empty=not data)
+
+
+def _shown(table: ResultTable) -> dict[str, Look]:
+    """Return the looks of the arms that figures show."""
+    return looks(table.design, figure_data.shown(table, MOST))
+
+
+def _of_all(table: ResultTable, style: dict[str, Look]) -> str:
+    """Say which arms a figure shows, where it does not show all."""
+    arms = len(table.design.arms)
+    return f", of the baseline and the best {len(style) - 1} of {arms} arms" if len(style) < arms else ""
 
 
 def _drawn(figure: Figure, panels: list[Axes], name: str, title: str, alt: str, *, empty: bool) -> Drawn:

@@ -9,7 +9,7 @@ from slws_lab.spec import StudySpec
 
 
 def main_notes(
-    table: ResultTable, estimates: list[Estimate], contrasts: tuple[Contrast, ...], best: Best
+    table: ResultTable, estimates: tuple[Estimate, ...], contrasts: tuple[Contrast, ...], best: Best
 ) -> tuple[str, ...]:
     """Return the notes of the result table, the most needed first."""
     study = table.study
@@ -50,7 +50,7 @@ def contrasts_notes(table: ResultTable, contrasts: tuple[Contrast, ...]) -> tupl
 
 def _what(study: StudySpec) -> str:
     metric = study.metric
-    unit = "" if metric.name.endswith("loss") else " in percent"
+    unit = " in percent" if metric.in_percent else ""
     weights = "the weights' moving average (EMA)" if metric.weights == "ema" else "the plain weights"
     at = "at the last epoch" if metric.at == "last" else "at each run's best epoch, which flatters every arm"
     return (
@@ -59,7 +59,7 @@ def _what(study: StudySpec) -> str:
     )
 
 
-def _unequal(estimates: list[Estimate]) -> str:
+def _unequal(estimates: tuple[Estimate, ...]) -> str:
     """Say that means of unequal n are over different seeds, which paired differences are not."""
     differ = len({estimate.n for estimate in estimates if estimate.n}) > 1
     return "The means are over different seeds where n differs: compare arms by Δ, which is paired." if differ else ""
@@ -79,7 +79,7 @@ def _confounded(table: ResultTable) -> list[str]:
     ]
 
 
-def _diverged(estimates: list[Estimate]) -> str:
+def _diverged(estimates: tuple[Estimate, ...]) -> str:
     lost = any(e.failed or e.diverged for e in estimates)
     return "Failed and diverged runs are counted, never averaged; their seeds form no pair." if lost else ""
 

@@ -23,6 +23,7 @@ LATEX = {
     "µ": r"$\mu$", "μ": r"$\mu$", "σ": r"$\sigma$",
 }  # fmt: skip
 
+LISTED = 64  # runs that a cell of a page lists
 STRICT: dict[str, Any] = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
 
 
@@ -48,8 +49,11 @@ def to_latex(view: TableView, label: str) -> str:
 
 
 def to_html(view: TableView) -> str:
-    """Return a `figure` element that holds the table; each cell carries its runs in `data-runs`."""
-    return html_templates().get_template("table.html.j2").render(view=view)
+    """Return a `figure` element that holds the table; each cell of no more than `LISTED` runs carries them in `data-runs`.
+
+    Those of every cell stand in manifest.json.
+    """
+    return html_templates().get_template("table.html.j2").render(view=view, listed=LISTED)
 
 
 def markdown(text: str) -> str:
@@ -85,7 +89,7 @@ def latex_templates() -> jinja2.Environment:
 
 def _harmless(value: Any) -> Any:
     """Take characters that are not to be seen out of text from files; markup of ours stays as it is, line breaks too."""
-    if not isinstance(value, str) or isinstance(value, Markup):
+    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
         return value
     return "".join(c for c in value if c.isprintable() or c.isspace())
 

@@ -27,6 +27,8 @@ def manifest(table: ResultTable, study: Study, views: list[TableView], written: 
         views: The tables that were printed.
         written: Path within the report's folder to content, of every other file.
     """
+    sets: dict[tuple[str, ...], int] = {}
+    tables = {view.name: _cells(view, sets) for view in views}
     made = {
         "study": table.study.name,
         "question": table.study.question,
@@ -35,7 +37,8 @@ def manifest(table: ResultTable, study: Study, views: list[TableView], written: 
         "slws_lab": version("slws-lab"),
         "runs": {run_id: _run(record) for run_id, record in table.records.items()},
         "files": {name: sha256(content) for name, content in sorted(written.items())},
-        "tables": {view.name: _cells(view) for view in views},
+        "run_sets": [list(run_ids) for run_ids in sets],
+        "tables": tables,
         "manifest_sha256": UNSEALED,
     }
     return seal(json.dumps(made, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
@@ -90,15 +93,20 @@ def _file(path: Path, root: Path) -> dict[str, str]:
 
 
 def _run(record: RunRecord) -> dict[str, Any]:
-    result = json.dumps(record.result, sort_keys=True, separators=(",", ":"))
+    result = json.dumps(dict(record.result), sort_keys=True, separators=(",", ":"))
     digest = sha256(result.encode()) if record.result else None
     return {"attempt": record.attempt, "status": record.status, "result_sha256": digest}
 
 
-def _cells(view: TableView) -> list[dict[str, Any]]:
-    """Return a row's cells by column, each with its runs; cells without runs are left out."""
+def _cells(view: TableView, sets: dict[tuple[str, ...], int]) -> list[dict[str, Any]]:
+    """Return a row's cells by column, each with the number of its set of runs; cells without runs are left out.
+
+    Args:
+        view: The table.
+        sets: The sets of runs so far, numbered; it grows. Many cells stand on the same runs, some on all.
+    """
     return [
-        {"row": i, "column": column.name, "text": cell.text, "runs": list(cell.run_ids)}
+        {"row": i, "column": column.name, "text": cell.text, "runs": sets.setdefault(cell.run_ids, len(sets))}
         for i, row in enumerate(view.rows)
         for column, cell in zip(view.columns, row, strict=True)
         if cell.run_ids

@@ -17,7 +17,7 @@ from slws_lab.reports.references import published
 from slws_lab.reports.tables import contrasts_view, main_view, published_view
 from slws_lab.reports.view import TableView
 from slws_lab.spec import Study
-from slws_lab.tracking import write_bytes
+from slws_lab.tracking.files import write_all
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,7 @@ def write_report(table: ResultTable, study: Study, out: Path) -> Report:
     details = contrasts_view(table)
     written["report.html"] = page(table, views, details, drawn).encode()
     written["manifest.json"] = manifest(table, study, [*views, details], written).encode()
-    for name, content in written.items():
-        write_bytes(out / name, content)
+    write_all({out / name: content for name, content in written.items()})
     return Report(out, tuple(out / name for name in written), answer(table), (main, *beside))
 
 

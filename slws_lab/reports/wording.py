@@ -5,13 +5,14 @@ from __future__ import annotations
 from slws_lab import spec
 from slws_lab.analysis import varied
 from slws_lab.spec import Arm, Design, Metric, StudySpec
+from slws_lab.spec.levels import Settings
 
 NOTHING = "–"
 
 
 def decimals(metric: Metric) -> int:
-    """Return how many decimals a value of the metric deserves: 2 in percent, 4 of a loss."""
-    return 4 if metric.name.endswith("loss") else 2
+    """Return how many decimals a value of the metric deserves: 2 in percent, else 4."""
+    return 2 if metric.in_percent else 4
 
 
 def metric_title(metric: Metric) -> str:
@@ -25,8 +26,8 @@ def curve_title(metric: Metric) -> str:
 
 
 def delta_unit(metric: Metric) -> str:
-    """Return the unit of a difference: percentage points, or none for a loss."""
-    return "" if metric.name.endswith("loss") else "points"
+    """Return the unit of a difference: percentage points, or none."""
+    return "points" if metric.in_percent else ""
 
 
 def sized(size: float, metric: Metric) -> str:
@@ -91,7 +92,8 @@ def level_text(arm: Arm, name: str) -> str:
 
 def arm_names(design: Design) -> dict[str, str]:
     """Name each arm by what it changes of the baseline, itself `baseline`; by its label if that is not unique."""
-    names = {arm.id: _difference(design, arm) for arm in design.arms}
+    usual, headers = baseline(design).settings, factor_names(design)
+    names = {arm.id: _difference(arm, usual, headers) for arm in design.arms}
     return names if len(set(names.values())) == len(names) else {arm.id: arm.label for arm in design.arms}
 
 
@@ -100,10 +102,9 @@ def baseline(design: Design) -> Arm:
     return next(arm for arm in design.arms if arm.is_baseline)
 
 
-def _difference(design: Design, arm: Arm) -> str:
+def _difference(arm: Arm, usual: Settings, headers: dict[str, str]) -> str:
     if all(role.reference is None for role in arm.roles):  # one that is compared somewhere is called by what it changes
         return arm.roles[0].text
-    usual, headers = baseline(design).settings, factor_names(design)
     own = {name: value for name, value in arm.settings.items() if name in headers and usual.get(name, ...) != value}
     return ", ".join(f"{headers[name]}={spec.level_text(value)}" for name, value in own.items()) or arm.label
 

@@ -1,12 +1,14 @@
 """The study language: recipes, studies, their expansion and identity. Pure: no torch, no I/O but reading YAML."""
 
 from slws_lab.spec.blocks import BLOCKS, Block
+from slws_lab.spec.command import CommandRecipe, CommandRun, FieldSpec, MetricsSpec
 from slws_lab.spec.design import Arm, Design, Duplicate, Role
 from slws_lab.spec.expand import MAX_RUNS, check_recipe, expand
 from slws_lab.spec.factors import matches, short_names
-from slws_lab.spec.identity import IDENTITY_VERSION, canonical, digest, flatten, run_id
+from slws_lab.spec.identity import IDENTITY_VERSION, canonical, digest, dotted, flatten, run_id
+from slws_lab.spec.kinds import AnyRecipe, AnyRun, parse_recipe, parse_run
 from slws_lab.spec.levels import Factor, level_text
-from slws_lab.spec.load import Study, find_root, find_study, load_recipe, load_study, study_of_recipe
+from slws_lab.spec.load import Study, find_root, find_study, load_any_recipe, load_recipe, load_study, study_of_recipe
 from slws_lab.spec.places import where_set
 from slws_lab.spec.recipe import (
     AugmentSpec,
@@ -29,16 +31,22 @@ __all__ = [
     "IDENTITY_VERSION",
     "MAX_RUNS",
     "AdaptiveSeeds",
+    "AnyRecipe",
+    "AnyRun",
     "Arm",
     "AugmentSpec",
     "Block",
     "Budget",
+    "CommandRecipe",
+    "CommandRun",
     "Comparisons",
     "DataSpec",
     "Design",
     "Duplicate",
     "Factor",
+    "FieldSpec",
     "Metric",
+    "MetricsSpec",
     "ModelSpec",
     "Recipe",
     "Resources",
@@ -52,15 +60,19 @@ __all__ = [
     "canonical",
     "check_recipe",
     "digest",
+    "dotted",
     "expand",
     "find_root",
     "find_study",
     "flatten",
     "json_schema",
     "level_text",
+    "load_any_recipe",
     "load_recipe",
     "load_study",
     "matches",
+    "parse_recipe",
+    "parse_run",
     "resolve_stages",
     "run_id",
     "short_names",

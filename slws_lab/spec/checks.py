@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from slws_lab.errors import UserError, nearest
-from slws_lab.spec import paths
 from slws_lab.spec.blocks import Block
+from slws_lab.spec.command_checks import COLUMNS, names_seed
 from slws_lab.spec.levels import Level, Settings
 from slws_lab.spec.load import Study
 from slws_lab.spec.source import Loc
 
 SWITCHING = ("leave_one_out", "build_up")
-COLUMNS = ("seed", "arm", "arm_id", "role", "run_id", "status", "cause", "value")  # taken in tables of runs
+TRAINING_METRICS: tuple[str, ...] = ("val/top1", "val/top5", "val/loss")
 
 
 def check(study: Study) -> list[str]:
@@ -27,6 +27,8 @@ def check(study: Study) -> list[str]:
         raise UserError(f"seeds as needed go with Holm's correction, not with {spec.comparisons.correction}",
                         where=study.source.where(("comparisons", "correction")),
                         todo="set `correction: holm`, or give the number of seeds")  # fmt: skip
+    _metric(study)
+    _seeds(study)
     _known_fields(study, spec.set, ("set",))
     for name, factor in spec.factors.items():
         _factor(study, name)
@@ -38,13 +40,37 @@ def check(study: Study) -> list[str]:
     return _order(study)
 
 
+def _metric(study: Study) -> None:
+    """Check that the runs give the study's metric; a training always gives the same three."""
+    metric, command = study.spec.metric, study.command
+    given, names, todo = metric.name, TRAINING_METRICS, ""
+    what = f"{given!r} is not allowed here"
+    if command is not None:
+        given, names, todo = (
+            metric.key,
+            tuple(command.metrics.names),
+            f"name it under `metrics:` of {study.recipe.path.name}",
+        )
+        what = f"the command gives no metric {given!r}"
+    if given not in names:
+        raise UserError(what, where=study.source.where(("metric", "name")), allowed=", ".join(map(repr, names)),
+                        todo=nearest(given, names) or todo)  # fmt: skip
+
+
+def _seeds(study: Study) -> None:
+    """Refuse several seeds of a command that gets none: its runs would be one and the same."""
+    if study.command is not None and len(study.spec.all_seeds) > 1 and not names_seed(study.command):
+        raise UserError("the study has several seeds, and the command gets none of them", where=study.source.where(("seeds",)),
+                        todo="write {seed} into the recipe's `command:` or `env:`, or give one seed")  # fmt: skip
+
+
 def _factor(study: Study, name: str) -> None:
     """Check that a factor over one field is called by it, that one over several is not, and the fields it sets."""
     factor, loc = study.spec.factors[name], ("factors", name)
     if not factor.subtrees:
         _known_fields(study, [name], ("factors",))
-    elif paths.exists(name) or name in COLUMNS:
-        why = "is a field" if paths.exists(name) else "has a meaning of its own"
+    elif study.has_field(name) or name in COLUMNS:
+        why = "is a field" if study.has_field(name) else "has a meaning of its own"
         raise UserError(f"'{name}' {why}: a factor over whole sub-trees needs another name",
                         where=study.source.where(loc, of_key=True), todo="choose a word of yours, e.g. augmentation")  # fmt: skip
     for level, fields in factor.subtrees.items():
@@ -56,6 +82,9 @@ def _factor(study: Study, name: str) -> None:
 
 def _block(study: Study, block: Block, loc: Loc) -> None:
     inner = (*loc, block.kind)
+    if block.control and study.command:
+        raise UserError("`control` is made of the shuffle's rates, and a command's recipe has none of its own",
+                        where=study.source.where((*loc, "control")), todo="leave it out")  # fmt: skip
     if isinstance(block.content, dict):
         _known_settings(study, block.content, inner)
         _equal_counts(study, {name: len(levels) for name, levels in block.content.items()}, inner)
@@ -92,10 +121,12 @@ def _exclude(study: Study, patterns: Sequence[Settings], loc: Loc) -> None:
 
 def _known_fields(study: Study, names: Iterable[str], loc: Loc) -> None:
     for name in names:
-        if not paths.exists(name):
-            todo = "give `seeds:` for seeds" if name == "seed" else nearest(name, paths.fields())
-            raise UserError(f"'{name}' is no field of a recipe", where=study.source.where((*loc, name), of_key=True),
-                            allowed=", ".join(paths.fields()) + ", model.args.<argument>", todo=todo)  # fmt: skip
+        if not study.has_field(name):
+            todo = "give `seeds:` for seeds" if name == "seed" else nearest(name, study.fields)
+            if study.command:
+                todo = todo or f"declare it under `fields:` of {study.recipe.path.name}"
+            raise UserError(f"'{name}' is no field of {'this' if study.command else 'a'} recipe",
+                            where=study.source.where((*loc, name), of_key=True), allowed=study.allowed_fields, todo=todo)  # fmt: skip
 
 
 def _known_settings(study: Study, wanted: Mapping[str, Sequence[Level]], loc: Loc) -> None:

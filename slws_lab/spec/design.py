@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from slws_lab.spec.identity import run_id
+from slws_lab.spec.kinds import AnyRecipe, AnyRun, run_of
 from slws_lab.spec.levels import Settings
-from slws_lab.spec.recipe import Recipe, RunSpec
 
 KINDS = {
     "baseline": "baseline",
@@ -63,7 +63,7 @@ class Arm:
     id: str
     label: str
     settings: Settings
-    recipe: Recipe
+    recipe: AnyRecipe
     roles: tuple[Role, ...]
 
     @property
@@ -71,8 +71,8 @@ class Arm:
         """Whether it is a block's reference, compared with nothing there."""
         return any(role.reference is None for role in self.roles)
 
-    def run(self, seed: int) -> RunSpec:
-        return RunSpec.of(self.recipe, seed)
+    def run(self, seed: int) -> AnyRun:
+        return run_of(self.recipe, seed)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Design:
     first_seeds: tuple[int, ...] | None = None
 
     @cached_property
-    def runs(self) -> tuple[RunSpec, ...]:
+    def runs(self) -> tuple[AnyRun, ...]:
         """All runs, breadth first (every arm at the first seed, then at the second), so that a whole table exists early."""
         return tuple(arm.run(seed) for seed in self.seeds for arm in self.arms)
 
@@ -114,7 +114,7 @@ class Design:
     @cached_property
     def ranks(self) -> int:
         """The processes of the run that needs most."""
-        return max(arm.recipe.train.ranks for arm in self.arms)
+        return max(arm.recipe.ranks for arm in self.arms)
 
     def arm(self, arm_id: str) -> Arm:
         return self._by_id[arm_id]

@@ -10,9 +10,12 @@ from pydantic import ValidationError
 from slws_lab.errors import UserError
 from slws_lab.spec import checks, controls, factors, growth, paths, places, stages, weights
 from slws_lab.spec.blocks import Block
+from slws_lab.spec.command import CommandRecipe
+from slws_lab.spec.command_checks import given, missing_value, no_value
 from slws_lab.spec.design import Arm, Design, Duplicate, Role
 from slws_lab.spec.growth import Member
 from slws_lab.spec.identity import digest
+from slws_lab.spec.kinds import AnyRecipe
 from slws_lab.spec.levels import Settings
 from slws_lab.spec.load import Study
 from slws_lab.spec.recipe import Recipe
@@ -31,13 +34,33 @@ def expand(study: Study) -> Design:
     return _Expansion(study).design()
 
 
-def check_recipe(study: Study, settings: Settings) -> Recipe:
+def check_recipe(study: Study, settings: Settings) -> AnyRecipe:
     """Resolve and validate the recipe of some settings; each value by its own field.
 
     Raises:
         UserError: With the place in the study or the recipe where the offending value stands.
     """
     changed = {**study.spec.set, **factors.changes(study, settings)}
+    return (
+        _training(study, settings, changed)
+        if study.command is None
+        else _command(study, study.command, settings, changed)
+    )
+
+
+def _command(study: Study, recipe: CommandRecipe, settings: Settings, changed: Settings) -> CommandRecipe:
+    """Give the fields of a command their values; one of a factor that is off by `when` keeps the recipe's own."""
+    off, fields = factors.unset(study, settings), dict(recipe.fields)
+    for name in (name for name in changed if name not in off):
+        value = given(recipe, name, changed[name], places.where_set(study, name, settings))
+        fields[name] = fields[name].model_copy(update={"value": value})
+    resolved = recipe.model_copy(update={"fields": fields})
+    if name := missing_value(resolved):
+        raise no_value(name, places.where_set(study, name, settings))
+    return resolved
+
+
+def _training(study: Study, settings: Settings, changed: Settings) -> Recipe:
     try:
         recipe = Recipe.model_validate(paths.assign(study.recipe.data, changed, factors.unset(study, settings)))
     except ValidationError as error:
@@ -62,7 +85,7 @@ class _Sprout:
     """An arm while its design is being expanded: its roles come block by block."""
 
     settings: Settings
-    recipe: Recipe
+    recipe: AnyRecipe
     roles: list[Role] = field(default_factory=list)
 
 
@@ -72,7 +95,7 @@ class _Expansion:
     def __init__(self, study: Study) -> None:
         self.study, self.spec = study, study.spec
         self.order = checks.check(study)
-        self.resolved: dict[str, tuple[str, Recipe]] = {}
+        self.resolved: dict[str, tuple[str, AnyRecipe]] = {}
         self.sprouts: dict[str, _Sprout] = {}
         self.duplicates: dict[str, Duplicate] = {}
         self.excluded: set[str] = set()
@@ -83,7 +106,7 @@ class _Expansion:
         for number, (block, space) in enumerate(zip(self.spec.designs, spaces, strict=True)):
             members = self._kept(number, block, growth.members(space, block))
             if block.control:
-                members += controls.controls(self.study, number, members, lambda settings: self._resolve(settings)[1])
+                members += controls.controls(self.study, number, members, self._training)
             for member in members:
                 self._add(number, block, member)
         labels = factors.labels([sprout.settings for sprout in self.sprouts.values()])
@@ -136,13 +159,18 @@ class _Expansion:
         if all((role.block, role.reference) != (number, reference) for role in sprout.roles):
             sprout.roles.append(_role(number, member, reference))
 
-    def _resolve(self, settings: Settings) -> tuple[str, Recipe]:
+    def _resolve(self, settings: Settings) -> tuple[str, AnyRecipe]:
         """Return the id and the recipe of settings."""
         key = _key(settings)
         if key not in self.resolved:
             recipe = check_recipe(self.study, settings)
             self.resolved[key] = digest(recipe), recipe
         return self.resolved[key]
+
+    def _training(self, settings: Settings) -> Recipe:
+        recipe = self._resolve(settings)[1]
+        assert isinstance(recipe, Recipe)  # a block with `control` of a command's recipe is refused
+        return recipe
 
     def _check_size(self, spaces: list[Space]) -> None:
         arms = sum(growth.at_most(space, block) for space, block in zip(spaces, self.spec.designs, strict=True))

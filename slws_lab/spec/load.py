@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from slws_lab.errors import UserError, nearest
-from slws_lab.spec import stages
+from slws_lab.spec import paths, stages
+from slws_lab.spec.command import CommandRecipe
+from slws_lab.spec.command_checks import read_command
+from slws_lab.spec.kinds import AnyRecipe
 from slws_lab.spec.recipe import Recipe, Resources
 from slws_lab.spec.source import Source, read, validate
-from slws_lab.spec.study import StudySpec
+from slws_lab.spec.study import Metric, StudySpec
+
+KINDS = ("train", "command")
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,29 @@ class Study:
     root: Path
     source: Source
     recipe: Source
+
+    @cached_property
+    def command(self) -> CommandRecipe | None:
+        """The recipe, if it is a command's; None for a training.
+
+        Raises:
+            UserError: Any mistake in it, with its place.
+        """
+        return read_command(self.recipe) if _kind(self.recipe) == "command" else None
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields of the recipe that the study may set, but for the arguments of a model."""
+        return paths.fields() if self.command is None else tuple(self.command.fields)
+
+    @property
+    def allowed_fields(self) -> str:
+        """The fields in words."""
+        return ", ".join(self.fields) + ("" if self.command else ", model.args.<argument>")
+
+    def has_field(self, name: str) -> bool:
+        """Say whether a dotted name is a field of the recipe that the study may set."""
+        return paths.exists(name) if self.command is None else name in self.command.fields
 
 
 def find_root(start: Path) -> Path:
@@ -71,13 +100,28 @@ def load_study(path: Path) -> Study:
     return Study(spec, root, source, read(recipe_path))
 
 
-def load_recipe(path: Path) -> Recipe:
-    """Load and validate a recipe. A checkpoint that it starts from need not be there: its digest is filled in when runs are made.
+def load_any_recipe(path: Path) -> AnyRecipe:
+    """Load and validate a recipe of whichever kind.
 
     Raises:
         UserError: Any mistake in the file, with its place.
     """
     source = read(path)
+    return read_command(source) if _kind(source) == "command" else load_recipe(path)
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Load and validate a training's recipe.
+
+    A checkpoint that it starts from need not be there: its digest is filled in when runs are made.
+
+    Raises:
+        UserError: Any mistake in the file, with its place; or it is a command's.
+    """
+    source = read(path)
+    if _kind(source) == "command":
+        raise UserError("the recipe is a command's: what it reads and trains only the command knows",
+                        where=source.where(("kind",)), allowed="a recipe of `kind: train` here")  # fmt: skip
     recipe = validate(Recipe, source)
     try:
         stages.resolve(recipe)
@@ -100,10 +144,26 @@ def study_of_recipe(path: Path, seed: int, resources: Resources | None = None) -
     recipe = read(path)
     if "designs" in recipe.data:
         raise UserError("this is a study, not a recipe", where=str(path), todo=f"slws run {path}")
-    validate(Recipe, recipe)
+    command = read_command(recipe) if _kind(recipe) == "command" else None
+    if command is None:
+        validate(Recipe, recipe)
+    metric = Metric.of("val/top1" if command is None else next(iter(command.metrics.names)))
     name = "train-" + re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem)[:60]
     spec = StudySpec.model_validate({
-        "name": name, "question": f"One training of {path.name}", "recipe": path.name,
+        "name": name, "question": f"One training of {path.name}", "recipe": path.name, "metric": metric,
         "designs": [{"list": [{}]}], "seeds": [seed], "resources": resources or Resources(),
     })  # fmt: skip
     return Study(spec, find_root(path.resolve().parent), recipe, recipe)
+
+
+def _kind(recipe: Source) -> str:
+    """Return which kind of recipe a file holds; `train` where it does not say, which the recipe's validation refuses.
+
+    Raises:
+        UserError: There is no such kind.
+    """
+    kind = recipe.data.get("kind", "train")
+    if kind not in KINDS:
+        raise UserError(f"{kind!r} is not allowed here", where=recipe.where(("kind",)), allowed=" or ".join(map(repr, KINDS)),
+                        todo=nearest(str(kind), KINDS))  # fmt: skip
+    return str(kind)

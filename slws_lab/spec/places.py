@@ -21,6 +21,8 @@ def where_set(study: Study, field: str, settings: Settings) -> str:
     if field.startswith("resources."):
         return study.source.where(tuple(field.split(".")))
     place = _origin(study, field, settings)
+    if study.command and field in study.command.fields:
+        field = f"fields.{field}.value"
     return study.recipe.where_field(field) if place is None else study.source.where(place)
 
 

@@ -287,6 +287,16 @@ class Recipe(Spec):
             raise ValueError(f"shuffle.off_last ({self.shuffle.off_last}) is above train.epochs ({self.train.epochs})")
         return self
 
+    @property
+    def title(self) -> str:
+        """What run ids begin with."""
+        return self.model.name
+
+    @property
+    def ranks(self) -> int:
+        """Processes that a run starts."""
+        return self.train.ranks
+
 
 class RunSpec(Recipe):
     """A recipe with a seed: all that decides a run's numbers."""
@@ -334,6 +344,41 @@ class SlurmSpec(Spec):
         return given
 
 
+class RaySpec(Spec):
+    """What is asked of Ray for a job, which executes one run after another until none is free."""
+
+    address: str | None = Field(
+        None, pattern=r"^(auto|(ray://)?[^\s/:]+:\d+)$", description="Cluster: auto (the one of this machine), HOST:PORT, or "
+        "ray://HOST:PORT from outside; null is RAY_ADDRESS, else one that is started here for the study.",
+    )  # fmt: skip
+    jobs: int | None = Field(
+        None, ge=1, le=10_000, description="Jobs of a study at a time; null is as many as fit now."
+    )
+    memory: float | None = Field(
+        None, gt=0, description="Memory that is reserved for a job, in GB; null reserves none."
+    )
+    custom: dict[Option, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict, description="What else a node must have, by the cluster's own names, e.g. {fast_disk: 1}."
+    )
+    shared: bool | None = Field(
+        None,
+        description="Whether nodes see the workspace at the same path; null finds out. Otherwise all comes back over Ray.",
+    )
+    autoscaling: bool = Field(
+        False,
+        description="Whether the cluster adds nodes while jobs wait; then a job that fits no node of now waits too.",
+    )
+
+    @field_validator("custom")
+    @classmethod
+    def _not_what_has_a_field(cls, given: dict[str, float]) -> dict[str, float]:
+        fields = {"CPU": "threads", "GPU": "gpus", "memory": "ray.memory", "object_store_memory": "ray.memory"}
+        for name in given:
+            if name in fields:
+                raise ValueError(f"'{name}' cannot be given here: set `resources.{fields[name]}`")
+        return given
+
+
 class Resources(Spec):
     """Where a run goes and what it may use: places a run, never changes a number."""
 
@@ -357,3 +402,4 @@ class Resources(Spec):
     scan: Name = Field("auto", description="Selective-scan back-end; auto takes the fastest that works. Recorded.")
     minutes: float | None = Field(None, gt=0, description="Time a run is expected to need at most; for schedulers.")
     slurm: SlurmSpec = Field(SlurmSpec(), description="What is asked of Slurm; without meaning elsewhere.")
+    ray: RaySpec = Field(RaySpec(), description="What is asked of Ray; without meaning elsewhere.")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import TypeAdapter
 
 from slws_lab.spec import paths
 from slws_lab.spec.blocks import BLOCKS
+from slws_lab.spec.kinds import RECIPES
 from slws_lab.spec.recipe import Recipe
 from slws_lab.spec.study import StudySpec
 
-KINDS: dict[str, type[BaseModel]] = {"study": StudySpec, "recipe": Recipe}
+KINDS: dict[str, TypeAdapter[Any]] = {"study": TypeAdapter(StudySpec), "recipe": RECIPES}
 ARGUMENT = r"^model\.args\..+$"
+OF_COMMAND = r"^(?!(model|data|shuffle|train)\.)"  # a command's recipe declares fields of its own, which only it knows
 FACTOR = "#/$defs/Factor"
 
 Json = dict[str, Any]
@@ -20,7 +22,7 @@ Json = dict[str, Any]
 
 def json_schema(kind: str) -> Json:
     """Return the JSON Schema of `study` or `recipe` files."""
-    schema = KINDS[kind].model_json_schema(mode="validation")
+    schema = KINDS[kind].json_schema(mode="validation")
     if kind == "study":
         _name_fields(schema)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"slws {kind} file", **schema}
@@ -37,7 +39,8 @@ def _name_fields(schema: Json) -> None:
     array = next(part for part in factor["properties"]["levels"]["anyOf"] if part.get("type") == "array")
     short = {**array, "description": "The levels; the first is the baseline's."}
     defs |= {
-        "Fields": _object(fields) | {"patternProperties": {ARGUMENT: {}}, "additionalProperties": False},
+        "Fields": _object(fields)
+        | {"patternProperties": {ARGUMENT: {}, OF_COMMAND: {}}, "additionalProperties": False},
         "Settings": _object(each),
         "Pattern": _object({name: {} for name in fields}),
         "Factors": _object({name: {"$ref": FACTOR} for name in fields}, {"$ref": FACTOR}),

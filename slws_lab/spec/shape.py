@@ -7,7 +7,9 @@ import json
 import math
 from typing import Any
 
-from slws_lab.spec.identity import flatten
+from slws_lab.spec.command import CommandRecipe
+from slws_lab.spec.identity import canonical, flatten
+from slws_lab.spec.kinds import AnyRecipe
 from slws_lab.spec.recipe import Recipe
 from slws_lab.spec.stages import resolve
 
@@ -29,7 +31,7 @@ SWITCHES = {
 }  # fmt: skip
 
 
-def shape(recipe: Recipe) -> str:
+def shape(recipe: AnyRecipe) -> str:
     """Return the shape of a recipe, 12 hex digits: the same for recipes of which each epoch does the same work.
 
     Of several stages each counts, with its part of the epochs, so that the mean epochs of two recipes of one shape do the same work.
@@ -37,10 +39,19 @@ def shape(recipe: Recipe) -> str:
     Args:
         recipe: The recipe, or a run: seeds do not count.
     """
+    if isinstance(recipe, CommandRecipe):
+        return _command_shape(recipe)
     stages = resolve(recipe)
     unit = math.gcd(*(stage.train.epochs for stage in stages))
     text = json.dumps([[stage.train.epochs // unit, _work(stage)] for stage in stages], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _command_shape(recipe: CommandRecipe) -> str:
+    """Hash a command with the values that may change how long it takes."""
+    free = {name: field.model_copy(update={"value": None}) for name, field in recipe.fields.items() if not field.shape}
+    values = {name: getattr(recipe, name) for name in CommandRecipe.model_fields} | {"fields": recipe.fields | free}
+    return hashlib.sha256(canonical(CommandRecipe.model_construct(**values)).encode()).hexdigest()[:12]
 
 
 def _work(stage: Recipe) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from pydantic import ValidationError
 
 from slws_lab.errors import UserError, nearest
 from slws_lab.spec import paths
+from slws_lab.spec.command import CommandRecipe
+from slws_lab.spec.kinds import AnyRecipe
 from slws_lab.spec.recipe import RATELESS, Recipe
 
 # What all stages share: the samples of each split, the network's kind, the processes, and where the first one starts.
@@ -38,8 +40,10 @@ def resolve(recipe: Recipe) -> tuple[Recipe, ...]:
     return resolved
 
 
-def total_epochs(recipe: Recipe) -> int:
-    """Return the epochs of all stages together."""
+def total_epochs(recipe: AnyRecipe) -> int:
+    """Return the epochs of all stages together; 0 for a command that does not say how many steps it logs."""
+    if isinstance(recipe, CommandRecipe):
+        return recipe.total_epochs
     return sum(stage.train.epochs for stage in resolve(recipe))
 
 

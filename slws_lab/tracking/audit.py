@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slws_lab.spec import RunSpec, canonical, run_id
+from slws_lab.spec import canonical, parse_run, run_id
 from slws_lab.tracking import journal
-from slws_lab.tracking.audit_digests import OWN, sealed, sha256, stands_on
-from slws_lab.tracking.files import Damaged, read_json
+from slws_lab.tracking.audit_digests import LOG, OWN, same_log, sealed, sha256, stands_on
+from slws_lab.tracking.files import Damaged, first_damaged, is_sound, json_text, read_json
 from slws_lab.tracking.folder import FINAL, Attempt, RunFolder
 from slws_lab.tracking.measurements import MEASUREMENTS
 
@@ -35,7 +35,7 @@ class Audit:
     """What an audit of one run folder found.
 
     Attributes:
-        faults: What is wrong; none of them says yet how to mend it.
+        faults: What is wrong; few of them say yet how to mend it.
         ended: How many attempts have a result.
         unrecorded: How many of these hold no digests, since an older version wrote them.
     """
@@ -46,14 +46,15 @@ class Audit:
 
 
 def audit(folder: RunFolder) -> Audit:
-    """Audit a run folder: run.json, chosen.json, and each attempt that has ended."""
+    """Audit a run folder: run.json, chosen.json, and each attempt; of one that has not ended, its lines so far."""
     faults = [*_run(folder), *_chosen(folder)]
     ended = unrecorded = 0
     for attempt in folder.attempts():
-        if not (attempt.path / OWN).exists():
+        found = attempt.result()
+        if found is None and not (attempt.path / OWN).exists():
+            faults += _lines(attempt)
             continue
-        ended += 1
-        result = attempt.result() or {}
+        ended, result = ended + 1, found or {}
         unrecorded += "digests" not in result and "status" in result
         faults += _attempt(attempt, result)
     return Audit(tuple(dict.fromkeys(faults)), ended, unrecorded)
@@ -63,29 +64,46 @@ def _run(folder: RunFolder) -> list[Fault]:
     path = folder.path / "run.json"
     try:
         raw = read_json(path)
-        run = RunSpec.model_validate(raw["spec"])
+        run, text = parse_run(raw["spec"]), json_text(raw)
     except (Damaged, ValueError, TypeError, KeyError):
         return [Fault(path, "it is not there, or holds no run")]
     names = {run_id(run), raw.get("run_id"), folder.run_id}
     if len(names) > 1 or raw.get("canonical") != canonical(run):
         return [Fault(path, "it holds another run than the one that its folder is named after")]
+    if path.read_text(encoding="utf-8") != text:  # a digit too far behind the point to change its number
+        return [Fault(path, "it was changed after it was written")]
     return []
 
 
 def _chosen(folder: RunFolder) -> list[Fault]:
     path = folder.path / "chosen.json"
     try:
-        number = (read_json(path) or {}).get("attempt", 0)
+        chosen = read_json(path) or {}
+        number, own = chosen.get("attempt", 0), chosen.get("digest")
     except (Damaged, AttributeError):
         return [Fault(path, "it names no attempt")]
+    if own is not None and not sealed(path.read_bytes(), str(own)):
+        return [Fault(path, f"it was changed after it was written, and names attempt {number} now")]
     there = {attempt.number for attempt in folder.attempts()}
     return [Fault(path, f"it names attempt {number}, which is not there")] if number and number not in there else []
+
+
+def _lines(attempt: Attempt) -> list[Fault]:
+    """Look at the lines of an attempt that has not ended. A torn last line is no fault: its writer was killed, or is writing it."""
+    found = {
+        attempt.journal: journal.damaged_line(attempt.journal),
+        attempt.starts: first_damaged(attempt.starts, is_sound),
+    }
+    return [Fault(path, f"line {number} is damaged") for path, number in found.items() if number is not None]
 
 
 def _attempt(attempt: Attempt, result: dict[str, Any]) -> list[Fault]:
     """Return what is wrong with an attempt that has ended. A result that was changed proves nothing about other files."""
     path = attempt.path / OWN
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return [Fault(attempt.path, f"it cannot be read: {error.strerror}", "make it a folder that you may read")]
     try:
         whole = isinstance(json.loads(content), dict) and isinstance(result.get("digests", {}), dict)
     except ValueError:
@@ -99,10 +117,14 @@ def _attempt(attempt: Attempt, result: dict[str, Any]) -> list[Fault]:
 
 
 def _digested(attempt: Attempt, digests: dict[str, str]) -> list[Fault]:
-    """Compare the files with their digests. Weights may be gone: cleaning removes them."""
+    """Compare the files with their digests. Weights may be gone, which cleaning removes, and the log, which nothing stands on."""
     there, found = stands_on(attempt.path), []
     for name, digest in digests.items():
         if name == OWN:
+            continue
+        if name == LOG:
+            whole = not attempt.log.exists() or same_log(attempt.log.read_bytes(), digest)
+            found += [] if whole else [Fault(attempt.log, "what it held when the run ended was changed")]
             continue
         if name not in there:
             found += [] if name.startswith("checkpoint/") else [Fault(attempt.path / name, "it is gone")]

@@ -30,7 +30,7 @@ IDLE_S, STEPLESS_S = 600.0, 6 * 3600.0
 IDLE_SHARE = 0.05
 BUSY_WAITS = 500  # in a heartbeat's time
 SHEET = "owner.json"
-GONE = (errno.ENOENT, errno.ESTALE)
+GONE = (errno.ENOENT, errno.ESTALE, errno.EACCES)  # the last: nobody of whom this user may know
 # ENOENT: the winner has swept this one's desk away.
 TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.ENOENT)
 
@@ -238,7 +238,7 @@ def _look(path: Path) -> _Found | None:
             sheet = desk / SHEET
             return _read(desk, sheet if sheet.exists() else desk)
         except NotADirectoryError:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 return _Found(path, None, path.stat().st_mtime)
         except OSError as error:
             if error.errno not in GONE:

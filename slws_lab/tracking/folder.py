@@ -12,10 +12,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from slws_lab.spec import RunSpec, canonical, run_id
+from slws_lab.spec import AnyRun, canonical, parse_run, run_id
 from slws_lab.tracking import journal
-from slws_lab.tracking.audit_digests import result_text
-from slws_lab.tracking.files import Damaged, read_json, sweep, temporary_for, write_json, write_text, writing
+from slws_lab.tracking.audit_digests import UNSEALED, result_text, seal
+from slws_lab.tracking.files import Damaged, read_json, refusal, sweep, temporary_for, write_json, write_text, writing
 
 FINAL = ("finished", "diverged")
 
@@ -47,6 +47,11 @@ class Attempt:
         return self.path / "checkpoint"
 
     @property
+    def files(self) -> Path:
+        """Where a command of the user's may write: its `{run.dir}`."""
+        return self.path / "files"
+
+    @property
     def log(self) -> Path:
         return self.path / "log.txt"
 
@@ -56,24 +61,23 @@ class Attempt:
         return self.path / "starts.jsonl"
 
     def result(self) -> dict[str, Any] | None:
-        """Return what the attempt ended with; None while it has not ended. A damaged result is that of a failed attempt."""
+        """Return what the attempt ended with; None while it has not ended.
+
+        A damaged result is that of a failed attempt, and so is one that this user may not read.
+        """
         try:
             found: dict[str, Any] | None = read_json(self.path / "result.json")
         except Damaged:
             found = {}
+        except OSError as error:
+            return {"status": "failed", "cause": f"its folder cannot be read: {error.strerror}"}
         if found is None or (isinstance(found, dict) and isinstance(found.get("status"), str)):
             return found
         return {"status": "failed", "cause": "result.json is damaged"}
 
     def lacks(self) -> str:
         """Say what is missing of an attempt that has ended with numbers; empty if it is whole."""
-        result = self.result() or {}
-        if result.get("status") not in FINAL:
-            return ""
-        have, epochs = len({entry.step for entry in journal.read(self.journal)}), result.get("epochs", 0)
-        if not isinstance(epochs, int):
-            return "result.json is damaged"
-        return f"the journal holds {have} of {epochs} epochs" if have < epochs else ""
+        return lacking(self.result() or {}, len({entry.step for entry in journal.read(self.journal)}))
 
     def start_over(self, desk: Path) -> None:
         """Forget what was done so far: an attempt is made by one code on one kind of device, or begun again.
@@ -84,7 +88,7 @@ class Attempt:
         Raises:
             NotWritten: The system refused, or the desk is gone.
         """
-        for path in (self.journal, self.checkpoint):
+        for path in (self.journal, self.checkpoint, self.files):
             if path.exists():
                 with writing(path):
                     path.rename(temporary_for(path, desk))
@@ -107,10 +111,25 @@ class Attempt:
         """
         write_text(self.path / "result.json", result_text(self.path, result), desk)
 
+    def shut(self) -> str:
+        """Try to write; return why the system refuses this folder alone, empty where it does not, or refuses the whole workspace."""
+        why = refusal(self.path)
+        return "" if not why or refusal(self.path.parents[2]) else why
+
     @property
     def status(self) -> str | None:
         result = self.result()
         return None if result is None else str(result["status"])
+
+
+def lacking(result: dict[str, Any], have: int) -> str:
+    """Say what is missing of a result that has numbers, given how many epochs its journal holds; empty if it is whole."""
+    if result.get("status") not in FINAL:
+        return ""
+    epochs = result.get("epochs", 0)
+    if not isinstance(epochs, int):
+        return "result.json is damaged"
+    return f"the journal holds {have} of {epochs} epochs" if have < epochs else ""
 
 
 @dataclass(frozen=True)
@@ -123,7 +142,7 @@ class RunFolder:
     def run_id(self) -> str:
         return self.path.name
 
-    def spec(self) -> RunSpec:
+    def spec(self) -> AnyRun:
         """Return the run that stands in run.json.
 
         Raises:
@@ -131,7 +150,7 @@ class RunFolder:
         """
         path = self.path / "run.json"
         try:
-            return RunSpec.model_validate(read_json(path)["spec"])
+            return parse_run(read_json(path)["spec"])
         except (KeyError, TypeError, ValidationError) as error:
             raise Damaged(f"{path} holds no run") from error
 
@@ -148,7 +167,7 @@ class RunFolder:
             raise Damaged(f"{path} does not say what its id hashes") from error
         return found
 
-    def create(self, run: RunSpec) -> None:
+    def create(self, run: AnyRun) -> None:
         """Write run.json, unless it is there and holds this run."""
         try:
             whole = self.spec() == run
@@ -182,7 +201,8 @@ class RunFolder:
 
     def choose(self, attempt: Attempt) -> None:
         """Make the tables use an attempt instead of the first that ended."""
-        write_json(self.path / "chosen.json", {"attempt": attempt.number})
+        text = json.dumps({"attempt": attempt.number, "digest": UNSEALED}, indent=1) + "\n"
+        write_text(self.path / "chosen.json", seal(text))
 
     def chosen(self) -> Attempt | None:
         """Return the attempt that tables use: the chosen one, else the first with a final result, else the last."""
@@ -200,7 +220,7 @@ class Workspace:
 
     path: Path
 
-    def run(self, run: RunSpec | str) -> RunFolder:
+    def run(self, run: AnyRun | str) -> RunFolder:
         """Return a run's folder by its spec or id; it need not exist."""
         return RunFolder(self.runs / (run if isinstance(run, str) else run_id(run)))
 

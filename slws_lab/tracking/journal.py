@@ -1,9 +1,13 @@
-"""The journal of an attempt: one JSON line an epoch, appended, each line whole or absent. It is the truth; MLflow mirrors it."""
+"""The journal of an attempt: one JSON line an epoch, appended, each line whole or absent. It is the truth; MLflow mirrors it.
+
+Each line ends with a CRC. A last line without its end is torn: a crash leaves it, and nothing was lost but its epoch. Any other line that
+is no entry is damaged: what stands behind it is not read, who goes on with the attempt cuts it off, says so in the log, and makes it again.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import json
+import logging
 import math
 import os
 from collections.abc import Iterator
@@ -12,10 +16,20 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from slws_lab.tracking.files import sync_folder, temporary_for, writing
+from slws_lab.tracking.files import (
+    UNREADABLE,
+    checked_line,
+    first_damaged,
+    line_value,
+    sync_folder,
+    temporary_for,
+    writing,
+)
 
 NON_FINITE = ("nan", "inf", "-inf")
 MAX_STEP, MAX_TIME = 2**31, 1e11  # beyond them a line is damaged, and MLflow's columns overflow
+KEYS = {"step", "time", "metrics"}
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -51,7 +65,11 @@ class Writer:
 
     def __init__(self, path: Path, desk: Path | None = None) -> None:
         self._path = path
-        whole = path.read_bytes()[: _whole_length(path)] if path.exists() else b""
+        there = path.read_bytes() if path.exists() else b""
+        whole = there[: _whole_length(path)]
+        if lost := there.count(b"\n", len(whole)):
+            first = whole.count(b"\n") + 1
+            log.warning("line %d of the journal is damaged: the last %d lines are cut off, and made again", first, lost)
         with writing(path), contextlib.ExitStack() as undo:
             temporary = temporary_for(path, desk)
             self._file = undo.enter_context(temporary.open("wb", buffering=0))
@@ -106,15 +124,21 @@ def _put(file: FileIO, end: int, content: bytes) -> None:
 
 
 def _line(step: int, time: float, metrics: dict[str, float]) -> bytes:
-    entry = {"step": step, "time": time, "metrics": {name: _encode(value) for name, value in metrics.items()}}
-    return json.dumps(entry).encode() + b"\n"
+    return checked_line(
+        {"step": step, "time": time, "metrics": {name: _encode(value) for name, value in metrics.items()}}
+    )
 
 
 def read(path: Path, start: int = 0) -> Iterator[Entry]:
-    """Yield the whole entries from a byte offset on; stops before a line that is torn or no entry."""
-    if not path.exists():
+    """Yield the whole entries from a byte offset on; stops before a line that is torn or damaged.
+
+    None where the file cannot be read: `Attempt.result` says so.
+    """
+    try:
+        file = path.open("rb")
+    except UNREADABLE:
         return
-    with path.open("rb") as file:
+    with file:
         file.seek(start)
         end = start
         for line in file:
@@ -123,6 +147,11 @@ def read(path: Path, start: int = 0) -> Iterator[Entry]:
             if entry is None:
                 return
             yield entry
+
+
+def damaged_line(path: Path) -> int | None:
+    """Return the number of the first line that has its end and yet is no entry; None where there is none."""
+    return first_damaged(path, lambda line: _decode(line, 0) is not None)
 
 
 def epochs(path: Path) -> int:
@@ -150,12 +179,10 @@ def _whole_length(path: Path) -> int:
 
 
 def _decode(line: bytes, end: int) -> Entry | None:
-    if not line.endswith(b"\n"):
-        return None
     try:
-        raw: Any = json.loads(line)
+        raw = line_value(line)
         step, time = raw["step"], _number(raw["time"])
-        if type(step) is not int or not (0 <= step <= MAX_STEP and 0 <= time <= MAX_TIME):
+        if raw.keys() != KEYS or type(step) is not int or not (0 <= step <= MAX_STEP and 0 <= time <= MAX_TIME):
             return None
         return Entry(step, time, {name: _number(value) for name, value in raw["metrics"].items()}, end)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):

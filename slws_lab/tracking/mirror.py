@@ -11,11 +11,13 @@ from slws_lab.errors import SlwsError
 from slws_lab.spec import Arm, Design, Study
 from slws_lab.tracking import journal, mirror_content
 from slws_lab.tracking.claim import Claim
-from slws_lab.tracking.folder import Attempt, Workspace
+from slws_lab.tracking.files import Damaged, read_json
+from slws_lab.tracking.folder import Attempt, RunFolder, Workspace
 from slws_lab.tracking.mirror_content import PARENT, Content, Point
 from slws_lab.tracking.mirror_state import Offsets
 from slws_lab.tracking.mirror_store import (
-    OUR_ARTIFACTS,
+    CONFIG,
+    REPORT,
     MirrorAway,
     MirrorDamaged,
     Store,
@@ -31,6 +33,7 @@ from slws_lab.tracking.mirror_ui import ARMS_VIEW, default_uri, experiment_tags,
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+MANIFEST = "manifest.json"  # what `reports.manifest` writes
 __all__ = ["Mirror", "MirrorAway", "MirrorBusy", "MirrorDamaged", "Shipped", "default_uri", "own_uri", "ui_command"]
 
 
@@ -96,14 +99,16 @@ class Mirror:
     def forget(self, study: Study, design: Design) -> None:
         """Delete the study's runs in the store that this workspace's folders can make again, and no others.
 
+        Those of seeds and arms that the study no longer has go too; they come back with these.
+
         Raises:
             MirrorAway: The store cannot be reached.
         """
         self._still_alone()
         with reaching(self._workspace, self._store.uri):
-            ours = {run_id for run_id in design.run_ids.values() if self._workspace.run(run_id).chosen()}
             for run in self._store.runs(self._experiment(study), study.spec.name):
-                if mirror_content.key_of(run) in {PARENT, *ours}:
+                key = mirror_content.key_of(run)
+                if key == PARENT or (is_of(study, design, key) and kept(self._workspace, key)):
                     self._store.delete(run, "rebuilt")
 
     def _still_alone(self) -> None:
@@ -233,15 +238,39 @@ class _Pass:
         return mirror_content.unsent(points, sent), end
 
 
+def is_of(study: Study, design: Design, run_id: str) -> bool:
+    """Say whether a run that stands under a study in the store is this design's to look at.
+
+    What its seeds or arms were once is; but the trainings of one recipe share a parent, and each is a design of its own.
+    """
+    return study.source is not study.recipe or run_id in design.run_ids.values()
+
+
+def kept(workspace: Workspace, key: str) -> RunFolder | None:
+    """Return the folder that a run in the store mirrors, if it has an attempt; a store's word is no path."""
+    folder = workspace.run(key) if key == Path(key).name and key != ".." else None
+    return folder if folder and folder.attempts() else None
+
+
 def artifacts(study: Study, folder: Path) -> dict[str, dict[str, Path]]:
-    """Return what the parent run's artifacts should hold: folder -> path within it -> source."""
-    report = {
-        path.relative_to(folder).as_posix(): path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.is_symlink()
-    }
+    """Return what the parent run's artifacts should hold: folder -> path within it -> source.
+
+    Of a report, what its manifest names; without one that can be read, what was sent before stays.
+    """
     made_of = (("study", study.source.path), ("recipe", study.recipe.path))
-    return dict(zip(OUR_ARTIFACTS, (report, {f"{kind}/{path.name}": path for kind, path in made_of}), strict=True))
+    report = _made(folder)
+    found = {REPORT: report} if report else {}
+    return found | {CONFIG: {f"{kind}/{path.name}": path for kind, path in made_of}}
+
+
+def _made(folder: Path) -> dict[str, Path]:
+    """Return the files that a report consists of, by their paths within its folder; what somebody put beside them is not sent."""
+    try:
+        names = {MANIFEST, *read_json(folder / MANIFEST)["files"]}
+    except (Damaged, TypeError, KeyError):
+        return {}
+    there = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if not path.is_symlink()}
+    return {name: path for name, path in there.items() if name in names and path.is_file()}
 
 
 def _connect(workspace: Workspace, uri: str, fresh: bool) -> Store:

@@ -8,24 +8,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slws_lab.spec import Design, Study
+from slws_lab.spec import Arm, Design, Study, digest, parse_recipe
 from slws_lab.tracking import journal, mirror_content
 from slws_lab.tracking.audit import Fault
+from slws_lab.tracking.files import Damaged
 from slws_lab.tracking.folder import Attempt, Workspace
-from slws_lab.tracking.mirror import artifacts
+from slws_lab.tracking.mirror import artifacts, is_of, kept
 from slws_lab.tracking.mirror_content import MLFLOW_STATUS, PARENT, Content, Points, milliseconds
 from slws_lab.tracking.mirror_state import Offsets
 from slws_lab.tracking.mirror_store import (
+    DATASET_SOURCE,
+    OUR_ARTIFACTS,
+    WORKSPACE,
     Store,
     digest_of,
+    named,
     own_database,
     own_uri,
     reaching,
     set_environment,
+    workspace_id,
 )
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
+
+OF_ROLES = ("slws.role", "slws.reference")  # tags that only a design can tell
 
 
 @dataclass
@@ -36,15 +44,17 @@ class MirrorAudit:
         behind: What MLflow lacks, or holds an older version of; the next pass sends it.
         wrong: What MLflow holds and the folders do not say; no pass touches it.
         points: How many values over epochs were compared.
+        alone: How many of its runs have no folder any more, so that nothing can be compared.
     """
 
     behind: list[Fault] = field(default_factory=list)
     wrong: list[Fault] = field(default_factory=list)
     points: int = 0
+    alone: int = 0
 
 
 def audit_mirror(workspace: Workspace, uri: str, study: Study, design: Design, report: Path | None) -> MirrorAudit:
-    """Compare a study's runs in a store with the folders: points, params, tags, states, times, parents.
+    """Compare a study's runs in a store with the folders: points, params, names, tags, data, states, times, parents, artifacts.
 
     Args:
         workspace: Its run folders are the truth.
@@ -90,11 +100,12 @@ class _Comparison:
         for run_id, (attempt, content) in wanted.items():
             content.tags["mlflow.parentRunId"] = parent.info.run_id
             self._child(run_id, held.get(run_id), attempt, content)
+        for key in held.keys() - {PARENT, *wanted}:
+            if is_of(study, design, key):
+                self._former(study, held[key], parent)
         if study.source is not study.recipe:  # a recipe's trainings share a parent, which tells of the last one
             self._parent(parent, study, design, {run_id: content for run_id, (_, content) in wanted.items()})
-        for kind, files in artifacts(study, report).items() if report else ():
-            if parent.data.tags.get(f"slws.artifacts.{kind}") != digest_of(files):
-                self._behind(f"study {name}: MLflow holds an older {kind}")
+        self._artifacts(parent, study, report)
         return self._found
 
     def _wanted(self, study: Study, design: Design) -> dict[str, tuple[Attempt, Content]]:
@@ -113,6 +124,33 @@ class _Comparison:
         if child is None or (other := mirror_content.another(child, content)):
             self._behind(f"{run_id}: {other if child else 'it is not there'}")
             return
+        self._note(run_id, *self._compared(child, attempt, content))
+
+    def _former(self, study: Study, child: Run, parent: Run) -> None:
+        """Compare a child whose seed or arm the study no longer has, as far as its folder says; no pass sends it again."""
+        key = mirror_content.key_of(child)
+        folder = kept(self._workspace, key)
+        attempt = folder.chosen() if folder else None
+        try:
+            run = folder.spec() if folder and attempt else None
+        except Damaged:
+            run = None
+        if run is None or attempt is None:
+            self._found.alone += 1
+            return
+        recipe = parse_recipe(run.model_dump(mode="json", exclude={"seed"}))
+        arm = Arm(digest(recipe), child.data.tags.get("slws.arm", ""), {}, recipe, ())
+        content = mirror_content.child(study, Design((arm,), (run.seed,)), arm, run.seed, attempt)
+        content.tags["mlflow.parentRunId"] = parent.info.run_id
+        for name in OF_ROLES:
+            del content.tags[name]
+        behind, wrong = self._compared(child, attempt, content)
+        other = mirror_content.another(child, content)
+        self._note(f"{key}, which the study no longer has", [], [*([other] if other else []), *behind, *wrong])
+
+    def _compared(self, child: Run, attempt: Attempt, content: Content) -> tuple[list[str], list[str]]:
+        """Return what the next pass mends of a child, and what only a rebuild does."""
+        content.tags[WORKSPACE] = workspace_id(self._workspace.mirror)
         entries = list(journal.read(attempt.journal))
         points = journal.points(iter(entries))
         ended = attempt.status is not None
@@ -120,21 +158,44 @@ class _Comparison:
         behind = list(lack)
         if ended:
             content.tags.update(mirror_content.nonfinite(points))
-            behind += [*_tags(child, content), *_state(child, content)]
+            lack, other = _dataset(child, content)
+            behind += [*_name(child, content), *_tags(child, content), *_state(child, content), *lack]
+            wrong += other
         lacking, false = self._points(child, points, content)
         sent = self._offsets.sure(child.info.run_id) and self._offsets.of(child.info.run_id) >= (
             entries[-1].end if entries else 0
         )
-        wrong += false
+        wrong += [*false, *self._place_of(child)]
         (wrong if sent else behind).extend(lacking if ended else [])  # no pass sends again what it has noted as sent
-        self._note(run_id, behind, wrong)
+        return behind, wrong
 
     def _parent(self, parent: Run, study: Study, design: Design, children: dict[str, Content]) -> None:
         content = mirror_content.parent(study, design, children)
+        content.tags[WORKSPACE] = workspace_id(self._workspace.mirror)
         still = all(child.status != MLFLOW_STATUS["running"] for child in children.values())
         lack, other = _params(parent, content)
-        behind = [*_tags(parent, content), *_state(parent, content)] if still else []
+        behind = [*_name(parent, content), *_tags(parent, content), *_state(parent, content)] if still else []
         self._note(f"study {study.spec.name}", [*lack, *other, *behind], [])  # a pass mends them by tags
+
+    def _artifacts(self, parent: Run, study: Study, report: Path | None) -> None:
+        """Compare what the parent's artifacts hold with what was sent, and that with what there is now."""
+        if wrong := self._place_of(parent):
+            self._note(f"study {study.spec.name}", [], wrong)
+            return
+        now = artifacts(study, report) if report else {}
+        for kind in OUR_ARTIFACTS:
+            sent = parent.data.tags.get(f"slws.artifacts.{kind}")
+            if sent is not None:
+                with self._store.artifacts(parent, kind) as held:
+                    whole = digest_of(held) == sent
+                if not whole:
+                    self._note(f"study {study.spec.name}", [], [f"its artifacts in {kind}/ are not what was sent"])
+            if kind in now and sent != digest_of(now[kind]):
+                self._behind(f"study {study.spec.name}: MLflow holds an older {kind}")
+
+    def _place_of(self, run: Run) -> list[str]:
+        at_home = self._store.is_at_home(run)
+        return [] if at_home else [f"its artifacts lie in another place, {run.info.artifact_uri}"]
 
     def _points(self, child: Run, points: Points, content: Content) -> tuple[list[str], list[str]]:
         """Return what a child lacks of the journal's points and the result's figures, and what it holds instead."""
@@ -143,7 +204,7 @@ class _Comparison:
             for name, curve in points.items()
         }
         wanted |= {name: {0: (value, milliseconds(content.ended or 0.0))} for name, value in content.figures.items()}
-        held = self._store.history(child)
+        held, latest = self._store.history(child), self._store.latest(child)
         lacking, false = [], []
         for name in sorted({*wanted, *held}):
             curve = wanted.get(name, {})
@@ -153,9 +214,8 @@ class _Comparison:
             for step, value, time in held.get(name, []):
                 if (value, time) != curve.get(step):
                     false.append(f"{name} is {value} at step {step}, time {time}, not {_told(curve.get(step))}")
-            latest = child.data.metrics.get(name)
-            if held.get(name) and latest != held[name][-1][1]:
-                false.append(f"the last {name} is shown as {latest}")
+            if held.get(name) and latest.get(name) not in (held[name][-1], held[name][-1][1]):
+                false.append(f"the last {name} is shown as {latest.get(name)}")
         return lacking, false
 
     def _note(self, what: str, behind: list[str], wrong: list[str]) -> None:
@@ -187,6 +247,25 @@ def _tags(run: Run, content: Content) -> Iterator[str]:
     for name, value in content.tags.items():
         if run.data.tags.get(name) != value:
             yield f"tag {name} is {run.data.tags.get(name)}, not {value}"
+
+
+def _name(run: Run, content: Content) -> Iterator[str]:
+    if named(run) != {content.name}:
+        yield f"it is named {' and '.join(sorted(map(str, named(run))))}, not {content.name}"
+
+
+def _dataset(run: Run, content: Content) -> tuple[list[str], list[str]]:
+    """Return whether a run lacks its data, and whether they are others."""
+    if content.dataset is None:
+        return [], []
+    name, fingerprint = content.dataset
+    found = [one.dataset for one in run.inputs.dataset_inputs] if run.inputs else []
+    told = [(data.name, data.digest, data.source_type, data.source) for data in found]
+    if not told:
+        return [f"its data, {name} {fingerprint}, are not there"], []
+    return [], [] if told == [(name, fingerprint, DATASET_SOURCE, name)] else [
+        f"its data are {told}, not {name} {fingerprint}"
+    ]
 
 
 def _state(run: Run, content: Content) -> Iterator[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slws_lab.spec import Arm, Design, RunSpec, Study, flatten
+from slws_lab.spec import AnyRun, Arm, CommandRun, Design, Study, dotted
 from slws_lab.tracking import journal, starts
 from slws_lab.tracking.claim import is_held
 from slws_lab.tracking.folder import FINAL, Attempt
@@ -64,7 +64,7 @@ def child(study: Study, design: Design, arm: Arm, seed: int, attempt: Attempt) -
     return Content(
         name=f"{arm.label} · seed {seed}",
         tags=_from_design(study, design, arm, seed, attempt) | _from_result(status, result) | _from_journal(attempt),
-        params=_clipped({key: as_text(value) for key, value in flatten(run.model_dump(mode="json")).items()}),
+        params=_clipped({key: as_text(value) for key, value in dotted(run).items()}),
         status=MLFLOW_STATUS[status],
         started=_started(attempt, result),
         ended=None if status == RUNNING else result.get("finished", _last_sign(attempt)),
@@ -197,9 +197,9 @@ def _source(study: Study) -> dict[str, str]:
     return {"mlflow.source.name": name, "mlflow.source.type": "LOCAL"}
 
 
-def _dataset(run: RunSpec, result: dict[str, Any]) -> tuple[str, str] | None:
+def _dataset(run: AnyRun, result: dict[str, Any]) -> tuple[str, str] | None:
     fingerprint = result.get("data_fingerprint")
-    return (run.data.name, fingerprint) if fingerprint else None
+    return (run.data.name, fingerprint) if fingerprint and not isinstance(run, CommandRun) else None
 
 
 def _started(attempt: Attempt, result: dict[str, Any]) -> float | None:

@@ -9,11 +9,14 @@ import os
 import re
 import shutil
 import sqlite3
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from itertools import zip_longest
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from slws_lab.errors import SlwsError
 from slws_lab.tracking.files import write_text
@@ -42,7 +45,8 @@ ENVIRONMENT = {
 # What a database file says that no retry mends: it was damaged, or another program made its tables.
 DAMAGED = re.compile(r"\(sqlite3\.DatabaseError\)|not a database|malformed|no such (table|column)|database schema")
 WORKSPACE = "slws.workspace"
-OUR_ARTIFACTS = ("report", "config")
+REPORT, CONFIG = OUR_ARTIFACTS = ("report", "config")
+DATASET_SOURCE = "slws"
 SIDECARS = ("-journal", "-wal", "-shm")  # SQLite's own files beside a database
 
 
@@ -154,7 +158,7 @@ class Store:
         figures = [(n, v, 0, content.ended or 0.0) for n, v in content.figures.items() if n not in data.metrics]
         self._log(run, [*points, *figures], params, tags)
         sent = bool(points or figures or params or tags)
-        return self._set_dataset(run, content) | self._set_status(run, content) | sent
+        return self._set_dataset(run, content) | self._set_status(run, content) | self._set_name(run, content) | sent
 
     def sent(self, run: Run, names: Iterable[str]) -> set[tuple[str, int]]:
         """Ask the store which (name, step) it has."""
@@ -162,15 +166,21 @@ class Store:
         return {(name, metric.step) for name in names for metric in self._client.get_metric_history(run_id, name)}
 
     def history(self, run: Run) -> dict[str, list[tuple[int, float, int]]]:
-        """Return all points that a run has: name -> (step, value, milliseconds since 1970), sorted.
+        """Return all points that a run has: name -> (step, value, milliseconds since 1970), by step.
 
         The workspace's own database is read directly: its client needs a call for each metric, a hundred times as long.
         """
         found: dict[str, list[tuple[int, float, int]]] = {}
-        rows = _rows(self._own, run.info.run_id) if self._own else self._asked(run)
+        rows = _rows(self._own, "metrics", run.info.run_id) if self._own else self._asked(run)
         for name, step, value, time in rows:
             found.setdefault(name, []).append((step, value, time))
-        return {name: sorted(points) for name, points in found.items()}
+        return {name: sorted(points, key=itemgetter(0)) for name, points in found.items()}
+
+    def latest(self, run: Run) -> dict[str, Any]:
+        """Return what MLflow shows as the last of each metric: the point where its table can be read, else the value."""
+        if self._own is None:
+            return dict(run.data.metrics)
+        return {name: tuple(point) for name, *point in _rows(self._own, "latest_metrics", run.info.run_id)}
 
     def _asked(self, run: Run) -> Iterator[tuple[str, int, float, int]]:
         for name in run.data.metrics:
@@ -190,7 +200,7 @@ class Store:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         tag, digest = f"slws.artifacts.{folder}", digest_of(files)
-        if run.data.tags.get(tag) == digest:
+        if run.data.tags.get(tag) == digest or not self.is_at_home(run):
             return
         repository: Any = get_artifact_repository(run.info.artifact_uri, tracking_uri=self.uri)
         if repository.list_artifacts(folder):
@@ -198,6 +208,29 @@ class Store:
         for name, source in files.items():
             repository.log_artifact(str(source), Path(folder, name).parent.as_posix())
         self._client.set_tag(run.info.run_id, tag, digest)
+
+    @contextlib.contextmanager
+    def artifacts(self, run: Run, folder: str) -> Iterator[dict[str, Path]]:
+        """Yield what a folder of a run's artifacts holds: path within it -> a file, as long as the context lasts."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        repository: Any = get_artifact_repository(run.info.artifact_uri, tracking_uri=self.uri)
+        with tempfile.TemporaryDirectory() as place:
+            top = Path(place, folder)
+            if repository.list_artifacts(folder):
+                repository.download_artifacts(folder, place)
+            yield {path.relative_to(top).as_posix(): path for path in top.rglob("*") if path.is_file()}
+
+    def is_at_home(self, run: Run) -> bool:
+        """Say whether a run's artifacts lie where this store keeps them.
+
+        In the database of a workspace that was copied or moved they lie in the old place, which is not ours to write.
+        """
+        place = urlsplit(run.info.artifact_uri)
+        if self._own is None or place.scheme not in ("", "file"):
+            return True
+        own, folder = Path(run.info.run_id, "artifacts"), Path(unquote(place.path)).resolve()
+        return folder.parts[-2:] == own.parts and self._artifacts.resolve() in folder.parents
 
     def _log(self, run: Run, points: list[Point], params: dict[str, str], tags: dict[str, str]) -> None:
         from mlflow.entities import Metric, Param, RunTag
@@ -223,15 +256,26 @@ class Store:
         self._client.set_terminated(run.info.run_id, status, end_ms)
         return True
 
+    def _set_name(self, run: Run, content: Content) -> bool:
+        if named(run) == {content.name}:
+            return False
+        self._client.update_run(run.info.run_id, name=content.name)
+        return True
+
     def _set_dataset(self, run: Run, content: Content) -> bool:
         from mlflow.entities import Dataset, DatasetInput
 
         if content.dataset is None or (run.inputs and run.inputs.dataset_inputs):
             return False
         name, fingerprint = content.dataset
-        source = Dataset(name, fingerprint, source_type="slws", source=name)
+        source = Dataset(name, fingerprint, source_type=DATASET_SOURCE, source=name)
         self._client.log_inputs(run.info.run_id, [DatasetInput(source)])
         return True
+
+
+def named(run: Run) -> set[str | None]:
+    """Return the names under which a run is shown: one, unless MLflow's two places for it differ."""
+    return {run.info.run_name, run.data.tags.get("mlflow.runName")}
 
 
 def workspace_id(mirror: Path, *, make: bool = False) -> str:
@@ -270,8 +314,10 @@ def forget_artifacts(workspace: Workspace) -> None:
                 emptied.rmdir()
 
 
-def _rows(database: Path, run_id: str) -> list[tuple[str, int, float, int]]:
-    query = "SELECT key, step, value, timestamp FROM metrics WHERE run_uuid = ?"
+def _rows(database: Path, table: str, run_id: str) -> list[tuple[str, int, float, int]]:
+    """Return the points in one of MLflow's tables; the value of one that counts as NaN, which we never send, is None."""
+    value = "CASE is_nan WHEN 0 THEN value END"
+    query = f"SELECT key, step, {value}, timestamp FROM {table} WHERE run_uuid = ?"
     with contextlib.closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
         return connection.execute(query, (run_id,)).fetchall()
 

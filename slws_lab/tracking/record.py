@@ -2,14 +2,73 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeVar
 
 from slws_lab.spec import Metric
 from slws_lab.tracking import journal
 from slws_lab.tracking.claim import is_held
 from slws_lab.tracking.compare import differences
-from slws_lab.tracking.folder import FINAL, RunFolder, Workspace
+from slws_lab.tracking.folder import FINAL, Attempt, RunFolder, lacking
+
+V = TypeVar("V")
+
+
+class Late(Mapping[str, V]):
+    """A mapping that is read when it is first asked for."""
+
+    def __init__(self, read: Callable[[], Mapping[str, V]]) -> None:
+        self._read = read
+
+    @cached_property
+    def _found(self) -> Mapping[str, V]:
+        return self._read()
+
+    def __getitem__(self, name: str) -> V:
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+@dataclass(frozen=True)
+class Ends:
+    """What tables need of a metric's curve: its last step, the value there, and the smallest and largest value."""
+
+    step: int
+    last: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, curve: Mapping[int, float]) -> Ends:
+        step = max(curve)
+        return cls(step, curve[step], min(curve.values()), max(curve.values()))
+
+
+@dataclass(frozen=True)
+class Digest:
+    """What most commands need of a run that has ended, small enough to be kept for all runs of a study.
+
+    Attributes:
+        ends: Metric name -> its curve's ends.
+        provenance: What made it; empty while there is no result.
+        data_fingerprint: The data's; None while there is no result.
+    """
+
+    ends: Mapping[str, Ends]
+    provenance: dict[str, Any]
+    data_fingerprint: str | None
+
+    @classmethod
+    def of(cls, curves: Mapping[str, Mapping[int, float]], result: Mapping[str, Any]) -> Digest:
+        ends = {name: Ends.of(curve) for name, curve in curves.items() if curve}
+        return cls(ends, result.get("provenance") or {}, result.get("data_fingerprint"))
 
 
 @dataclass(frozen=True)
@@ -26,6 +85,7 @@ class RunRecord:
         cause: Why it failed or diverged; empty otherwise.
         curves: Metric name -> step -> value, from the journal.
         result: All of result.json; empty while the attempt has not ended.
+        kept: The digest, where it is known without reading the rest; see `digest`.
     """
 
     run_id: str
@@ -35,8 +95,14 @@ class RunRecord:
     next_attempt: int = 1
     differs: bool = False
     cause: str = ""
-    curves: dict[str, dict[int, float]] = field(default_factory=dict, repr=False)
-    result: dict[str, Any] = field(default_factory=dict, repr=False)
+    curves: Mapping[str, Mapping[int, float]] = field(default_factory=dict, repr=False)
+    result: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    kept: Digest | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def digest(self) -> Digest:
+        """What most commands need of it."""
+        return self.kept or Digest.of(self.curves, self.result)
 
     @property
     def done(self) -> bool:
@@ -45,42 +111,40 @@ class RunRecord:
 
     def value(self, metric: Metric) -> float | None:
         """Return the run's value of a metric: None unless it finished. Failed, diverged and pruned runs are never averaged."""
-        curve = self.curves.get(metric.key, {})
-        if self.status != "finished" or not curve:
+        ends = self.digest.ends.get(metric.key)
+        if self.status != "finished" or ends is None:
             return None
         if metric.at == "last":
-            return curve[max(curve)]
-        return max(curve.values()) if metric.goal == "maximize" else min(curve.values())
+            return ends.last
+        return ends.high if metric.goal == "maximize" else ends.low
 
 
 def record(folder: RunFolder) -> RunRecord:
     """Read the record of a run from its folder."""
-    attempt = folder.chosen()
+    attempts = folder.attempts()
+    attempt = attempts[0] if len(attempts) == 1 else folder.chosen()
     if attempt is None:
         return RunRecord(folder.run_id, "pending", 0, 0)
-    result = attempt.result() or {}
-    lacks = attempt.lacks()
-    if lacks:
-        result = {**result, "status": "failed", "cause": lacks}
+    curves = curves_of(attempt)
+    result = _result(attempt, len({step for curve in curves.values() for step in curve}))
     status = result.get("status") or ("running" if is_held(attempt.claim) else "pending")
-    points = journal.points(journal.read(attempt.journal))
-    curves = {name: {step: value for step, (value, _) in sorted(curve.items())} for name, curve in points.items()}
-    attempts = folder.attempts()
     others = [other for other in attempts if other != attempt and other.status in FINAL]
-    differs = status in FINAL and any(differences(attempt, other) for other in others)
+    ended = attempts[-1].status if len(attempts) > 1 else result.get("status")
     return RunRecord(
-        folder.run_id,
-        status,
-        attempt.number,
-        len(attempts),
-        folder.next_attempt(),
-        differs,
-        result.get("cause", ""),
-        curves,
-        result,
-    )
+        folder.run_id, status, attempt.number, len(attempts),
+        next_attempt=attempts[-1].number + (ended is not None),
+        differs=status in FINAL and any(differences(attempt, other) for other in others),
+        cause=result.get("cause", ""), curves=curves, result=result,
+    )  # fmt: skip
 
 
-def records(workspace: Workspace, run_ids: list[str]) -> list[RunRecord]:
-    """Read the records of runs, in the order asked for; a run without a folder is pending."""
-    return [record(workspace.run(run_id)) for run_id in run_ids]
+def curves_of(attempt: Attempt) -> dict[str, dict[int, float]]:
+    """Return metric name -> step -> value, from an attempt's journal."""
+    points = journal.points(journal.read(attempt.journal))
+    return {name: {step: value for step, (value, _) in sorted(curve.items())} for name, curve in points.items()}
+
+
+def _result(attempt: Attempt, epochs: int) -> dict[str, Any]:
+    result = attempt.result() or {}
+    lacks = lacking(result, epochs)
+    return {**result, "status": "failed", "cause": lacks} if lacks else result

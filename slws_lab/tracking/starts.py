@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from slws_lab.tracking import journal
-from slws_lab.tracking.files import write_text
+from slws_lab.tracking.files import UNREADABLE, checked_line, line_value, write_bytes
 from slws_lab.tracking.folder import Attempt
 
 MAX_WITHOUT_PROGRESS = 3
@@ -70,8 +70,7 @@ def _starts(attempt: Attempt) -> list[dict[str, Any]]:
 
 def _add(attempt: Attempt, line: dict[str, Any], desk: Path | None) -> None:
     """Write the file anew: there are few lines, and a torn one, or one of a former owner, cannot get in between."""
-    whole = "".join(json.dumps(line) + "\n" for line in lines(attempt))
-    write_text(attempt.starts, whole + json.dumps(line) + "\n", desk)
+    write_bytes(attempt.starts, b"".join(checked_line(one) for one in [*lines(attempt), line]), desk)
 
 
 def _stand(attempt: Attempt) -> dict[str, int]:
@@ -81,12 +80,13 @@ def _stand(attempt: Attempt) -> dict[str, int]:
 
 
 def lines(attempt: Attempt) -> list[dict[str, Any]]:
-    """Return a line for each start and each stop that was asked for; one that a crash has torn is left out."""
+    """Return a line for each start and each stop that was asked for; one that is damaged is left out, and `slws verify` names it."""
+    try:
+        content = attempt.starts.read_bytes()
+    except UNREADABLE:
+        return []
     found = []
-    for text in attempt.starts.read_text(errors="replace").splitlines() if attempt.starts.exists() else []:
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        found += [line] if isinstance(line, dict) else []
+    for line in content.splitlines(keepends=True):
+        with suppress(ValueError):
+            found.append(line_value(line))
     return found

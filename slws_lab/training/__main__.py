@@ -8,15 +8,12 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import redirect_stdout
-from pathlib import Path
 
-from slws_lab.spec import Recipe
 from slws_lab.training.answering import end_with_asker
-from slws_lab.training.check import check
+from slws_lab.training.check import check_asked
 
 end_with_asker()
 question = json.load(sys.stdin)
 with redirect_stdout(sys.stderr):  # a user's model file may print
-    recipes = [Recipe.model_validate(raw) for raw in question["recipes"]]
-    answers = check(recipes, Path(question["root"]), question["scan"])
+    answers = check_asked(question)
 json.dump(answers, sys.stdout)

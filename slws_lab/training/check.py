@@ -33,6 +33,12 @@ def check(recipes: list[Recipe], root: Path = Path(), scan: str = "auto") -> lis
         return [checker.answer(recipe) for recipe in recipes]
 
 
+def check_asked(question: dict[str, Any]) -> list[dict[str, Any]]:
+    """Answer the lab's question: `recipes`, `root` and `scan` as `check` takes them, but in JSON."""
+    recipes = [Recipe.model_validate(raw) for raw in question["recipes"]]
+    return check(recipes, Path(question["root"]), question["scan"])
+
+
 class _Checker:
     """One check at work; a data set is loaded and a model built once."""
 

@@ -23,6 +23,7 @@ from torch.multiprocessing.spawn import ProcessException, start_processes
 
 from slws_lab.errors import UserError
 from slws_lab.spec import RunSpec
+from slws_lab.tracking.causes import cause_of
 from slws_lab.training.surroundings import Interrupted, Outdated, Surroundings, TrainResult, Unsaved
 from slws_lab.training.train import train_rank
 from slws_lab.training.world import World
@@ -182,7 +183,7 @@ def _rank_main(rank: int, job: _Job, pipes: list[Connection], stop: Any) -> None
     pipe = pipes[rank]
     device = torch.device("cuda", rank) if job.around.device.type == "cuda" else job.around.device
     torch.set_num_threads(job.threads)
-    with _saying(pipe), _group(rank, job, device):
+    with _saying(pipe, job.around.root), _group(rank, job, device):
         around = replace(
             job.around, device=device, world=World(rank, job.run.train.ranks), should_stop=stop.is_set,
             report=lambda epoch, metrics: pipe.send(("epoch", epoch, metrics)),
@@ -224,7 +225,7 @@ def _group(rank: int, job: _Job, device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def _saying(pipe: Connection) -> Iterator[None]:
+def _saying(pipe: Connection, root: Path) -> Iterator[None]:
     """Send log records and a failure to the process that started this one."""
     handler = _ToPipe(pipe)
     logging.getLogger().addHandler(handler)
@@ -233,9 +234,7 @@ def _saying(pipe: Connection) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        lines = str(error).strip().splitlines()
-        cause = f"{type(error).__name__}: {lines[0] if lines else ''}".removesuffix(": ")
-        pipe.send(("failed", time.time(), cause, traceback.format_exc()))
+        pipe.send(("failed", time.time(), cause_of(error, root), traceback.format_exc()))
         raise
 
 

@@ -17,6 +17,7 @@ def train_rank(run: RunSpec, around: Surroundings) -> TrainResult:
     """Train a run to its end, from its checkpoint if there is one, as the one rank of `around.world`; see `ranks.train`."""
     set_deterministic()
     if around.device.type == "cuda":
+        torch.cuda.empty_cache()  # what a warm worker's last run held is no part of this one's peak
         torch.cuda.reset_peak_memory_stats(around.device)
     recipes, state = resolve_stages(run), around.shelf.load(around.reported)
     weights: dict[str, Tensor] | None = None

@@ -58,7 +58,7 @@ def test_plan_says_what_the_seeds_can_find(
     project: Folder, slws: Slws, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = {"params": 1000, "data_fingerprint": "aa"}  # what the science tower would take seconds to say
-    monkeypatch.setattr(science, "check", lambda project: {arm.id: known for arm in project.design.arms})
+    monkeypatch.setattr(science, "check", lambda project, asked=None: {arm.id: known for arm in project.design.arms})
     assert slws("plan", "tiny", "--json", cwd=project.path) == 0
     found = json.loads(capsys.readouterr().out)["prospects"]
     assert (found["contrasts"], found["seeds"], found["spread"], found["margin_seeds"]) == (1, 3, None, None)
@@ -78,7 +78,7 @@ def test_plan_says_what_it_costs_what_is_left_of_the_budget_and_what_changes_tog
     project: Folder, slws: Slws, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = {"params": 1000, "data_fingerprint": "aa"}
-    monkeypatch.setattr(science, "check", lambda project: {arm.id: known for arm in project.design.arms})
+    monkeypatch.setattr(science, "check", lambda project, asked=None: {arm.id: known for arm in project.design.arms})
     text = project.study.read_text().replace("seeds: 3", "seeds: {min: 3, max: 5}\nbudget: {device_hours: 0.5}")
     text = text.replace("  shuffle.schedule: [none, linear]\n", "  train.lr: [1e-3, 2e-3]\n  train.eps: [1e-8, 1e-7]\n")
     project.study.write_text(text.replace("grid: [shuffle.schedule]", "zip: [train.lr, train.eps]"))

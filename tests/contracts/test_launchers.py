@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -16,14 +17,14 @@ import pytest
 import stand_in
 from slurm_cluster import wait_for
 
-from slws_lab.launch import InProcess, Job, Launcher, LaunchError, Local, Slurm, Work, inventory, slurm
+from slws_lab.launch import InProcess, Job, Launcher, LaunchError, Local, Ray, Slurm, Work, inventory, slurm
 from slws_lab.spec import Resources
 from slws_lab.tracking import Attempt, is_held, starts
 
 RESOURCES = Resources.model_validate(
     {"gpus": 0, "slurm": {"array_parallelism": 2, "cpus_per_task": 1, "extra": {"comment": "a-test"}}}
 )
-COMMANDS = ["local", pytest.param("slurm", marks=pytest.mark.slurm)]
+COMMANDS = ["local", pytest.param("slurm", marks=pytest.mark.slurm), pytest.param("ray", marks=pytest.mark.ray)]
 
 
 @dataclass
@@ -48,13 +49,20 @@ class Place:
 @pytest.fixture
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     name = request.param
-    executable(tmp_path / "python", f'exec {sys.executable} -P {stand_in.__file__} "$4"', monkeypatch)
     monkeypatch.setattr(inventory, "gpus", tuple)
     monkeypatch.setattr(inventory, "cores", lambda: 2)
     if name == "slurm":
         request.getfixturevalue("slurm")
         monkeypatch.setattr(slurm, "LOOK_S", 0.3)
-    makers: dict[str, Callable[[], Launcher]] = {"in_process": lambda: InProcess(_here), "local": Local, "slurm": Slurm}
+    if name == "ray":
+        if find_spec("ray") is None:
+            pytest.skip("needs the package ray")
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        assert Ray().start(Work(tmp_path, (), RESOURCES, tmp_path)) == []  # starts a cluster once, by the real Python
+    executable(tmp_path / "python", f'exec {sys.executable} -P {stand_in.__file__} "$4"', monkeypatch)
+    makers: dict[str, Callable[[], Launcher]] = {
+        "in_process": lambda: InProcess(_here), "local": Local, "slurm": Slurm, "ray": lambda: Ray(sys.executable),
+    }  # fmt: skip
     return Place(makers[name], tmp_path)
 
 

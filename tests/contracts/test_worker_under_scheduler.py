@@ -32,9 +32,9 @@ def execute(attempt, place):
     return "interrupted"
 
 if __name__ == "__main__":
-    from slws_lab import worker
-    worker.execute = execute
-    worker.run_job(Path(sys.argv[1]))
+    from slws_lab.worker import job
+    job.execute = execute
+    job.run_job(Path(sys.argv[1]))
 """
 
 

@@ -19,10 +19,15 @@ from conftest import Folder, Here, make_project, on_one_core, start_slws
 from faults.faults import after, room_of, running, wait_for
 
 from slws_lab.lab import shipping
+from slws_lab.lab.project import Project
 from slws_lab.tracking import Workspace
 from slws_lab.tracking.mirror import ui_command
 
-PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1  # as <linux/prctl.h> and <linux/capability.h> have them
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = (
+    24,
+    1,
+    2,
+)  # as <linux/prctl.h> and <linux/capability.h> have them
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a file system")
@@ -44,9 +49,34 @@ def test_a_workspace_that_is_forbidden_then_read_only_then_full_then_large(
         after(folder, finished)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="the modes of folders that their owner forbids himself")
+def test_folders_of_attempts_that_are_closed_cost_no_other_run(
+    fresh: Folder, finished: Folder, here: Callable[[Folder], str]
+) -> None:
+    """One may be read and not written: its run is left out, and told. One may not even be read: its run gets another attempt."""
+    runs = Project.open(str(fresh.study)).design.runs
+    folders = [Workspace(fresh.workspace).run(run) for run in runs[:2]]
+    for folder, run, mode in zip(folders, runs, (0o555, 0), strict=False):
+        folder.create(run)
+        folder.new_attempt().path.chmod(mode)
+    one_core = on_one_core().get("preexec_fn", lambda: None)
+    process = start_slws(fresh, "run", "tiny", preexec_fn=lambda: (one_core(), obey_modes()))
+    said, complained = process.communicate(timeout=240)
+    assert process.returncode == 1, said + complained
+    assert "Traceback" not in said + complained
+    assert "1 failed: its folder cannot be written: Permission denied" in said
+    statuses = [[attempt.status for attempt in run.attempts()] for run in Workspace(fresh.workspace).folders()]
+    assert sorted(map(str, statuses)) == sorted(["[None]", "[None, 'finished']"] + 4 * ["['finished']"])
+    for folder in folders:
+        folder.attempts()[0].path.chmod(0o755)
+    here(fresh)
+    after(fresh, finished)
+
+
 def obey_modes() -> None:
-    """Give up root's right to write where the modes of a folder forbid it, from the next program on."""
-    ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0)
+    """Give up root's right to read and write where the modes of a folder forbid it, from the next program on."""
+    for right in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
+        ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, right, 0, 0, 0)
 
 
 def refused(folder: Folder, **options: Any) -> str:

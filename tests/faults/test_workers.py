@@ -20,7 +20,7 @@ from conftest import RECIPE, STUDY, Folder, make_project, numbers
 from faults.faults import after, wait_for, wait_for_the_middle
 
 from slws_lab.lab.project import Project
-from slws_lab.launch import Local, Work, local
+from slws_lab.launch import Local, Work, process
 from slws_lab.spec import Resources
 from slws_lab.tracking import RunFolder, Workspace, claim
 
@@ -113,7 +113,7 @@ def test_a_worker_whose_heartbeat_has_stopped_is_killed_and_replaced(
     sleeper.write_text("#!/bin/sh\nexec sleep 60\n")
     sleeper.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(sleeper))
-    monkeypatch.setattr(local, "LOOK_S", 0.0)
+    monkeypatch.setattr(process, "LOOK_S", 0.0)
     attempt = tmp_path / "runs/r/attempt-1"
     (job,) = Local().start(Work(tmp_path, (attempt,), Resources(gpus=0), tmp_path / "jobs"))
     pid = job._process.pid  # type: ignore[attr-defined]
@@ -146,7 +146,9 @@ def test_a_diverged_run_and_a_users_exception_are_recorded_and_the_others_go_on_
     statuses = {label: {last(run)["status"] for run in found} for label, found in by_arm.items()}
     assert sorted(map(tuple, statuses.values())) == [("diverged",), ("failed",), ("finished",)]
     failed = [run.attempts()[-1] for run in runs.values() if last(run)["status"] == "failed"]
-    assert {(attempt.result() or {})["cause"] for attempt in failed} == {"RuntimeError: the second forward fails"}
+    assert {(attempt.result() or {})["cause"] for attempt in failed} == {
+        "RuntimeError in raises.forward: the second forward fails"
+    }
     assert all("Traceback" in attempt.log.read_text() for attempt in failed)
     pids = {json.loads(line)["pid"] for run in runs.values() for line in last_starts(run)}
     assert len(pids) == 1

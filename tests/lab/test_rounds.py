@@ -88,7 +88,7 @@ def lab(project: Folder, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
         def finish(self) -> str:
             return ""
 
-    def check(project: Project) -> dict[str, dict[str, object]]:
+    def check(project: Project, asked: object) -> dict[str, dict[str, object]]:
         return {arm.id: {"params": 1000, "data_fingerprint": "planted"} for arm in project.design.arms}
 
     monkeypatch.setattr(executing, "Shipping", Nowhere)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -11,23 +12,31 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from conftest import Folder, Slws, numbers
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from slws_lab.lab import shipping
 from slws_lab.lab.project import Project
 from slws_lab.lab.verifying import Verdict, run_folders, verify
-from slws_lab.tracking import RunFolder, Workspace, write_text
+from slws_lab.tracking import RunFolder, Workspace, journal, starts, write_text
+from slws_lab.tracking.audit import Fault
 from slws_lab.tracking.audit_digests import result_text
 
-REPORT = ("records.csv", "table.md", "table.tex", "table.html", "report.html", "manifest.json")
-RUN = ("run.json", "attempt-1/journal.jsonl", "attempt-1/starts.jsonl", "attempt-1/result.json")
-CELLS = {"metrics": ("value", "timestamp", "step"), "latest_metrics": ("value",), "params": ("value",)}
+# What a planted digit is not looked for in, and why. All other files of the workspace and the report are looked at.
+NOT_FILES = {
+    r"\.slws/cache/.*": "answers that are asked for again; neither a record nor a report is made from them",
+    r"\.slws/mirror/tiny\.json": "how much of each journal was sent; where it is wrong, the journal is sent anew",
+}
+# Table, column, and of a table of names and values the name.
+NOT_CELLS = {
+    r"alembic_version .*|workspaces .*|experiment_tags .*|experiments (creation|last_update)_time .*": "MLflow's own, and the people's who set views",
+    r"experiments artifact_location .*": "where later runs put their artifacts; each run has its own address",
+    r"experiments \w+ 0": "MLflow's experiment `Default`",
+    r"inputs (input_uuid|step) .*|datasets experiment_id .*": "ids that nothing names",
+    r"runs start_time study": "when MLflow was first told of the study, which no folder says",
+}
 
 
 def verdict(folder: Folder) -> Verdict:
@@ -35,17 +44,39 @@ def verdict(folder: Folder) -> Verdict:
     return verify([project], run_folders(project.workspace))
 
 
+def faults(project: Project, kind: str) -> list[Fault]:
+    """Return what is found by looking at the run folders alone, or at all else, which is quicker than at both."""
+    found = verify([], run_folders(project.workspace)) if kind.startswith(".slws/runs/") else verify([project], [])
+    return found.faults
+
+
 def first(folder: Folder) -> RunFolder:
     return next(Workspace(folder.workspace).folders())
+
+
+def copied(folder: Folder, path: Path) -> Folder:
+    """Copy a project with its MLflow store, whose artifacts then are the copy's."""
+    copy = Folder(shutil.copytree(folder.path, path))
+    with contextlib.closing(sqlite3.connect(copy.workspace / "mlflow.db")) as database:
+        for table, column in (("runs", "artifact_uri"), ("experiments", "artifact_location")):
+            database.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(folder.path), str(path)))
+        database.commit()
+    return copy
 
 
 @pytest.fixture(scope="module")
 def sound(finished: Folder, tmp_path_factory: pytest.TempPathFactory) -> Folder:
     """A copy of the finished project in which nothing is wrong. Whoever changes it changes it back."""
-    copy = Folder(shutil.copytree(finished.path, tmp_path_factory.mktemp("sound") / "project"))
-    for run in Workspace(copy.workspace).folders():
-        for attempt in run.attempts():
-            write_text(attempt.path / "result.json", result_text(attempt.path, attempt.result() or {}))
+    copy = copied(finished, tmp_path_factory.mktemp("sound") / "project")
+    *_, last = Workspace(copy.workspace).folders()
+    (attempt,) = last.attempts()
+    (attempt.path / "diff.patch").write_text("-x = 1\n+x = 2\n")
+    write_text(attempt.path / "result.json", result_text(attempt.path, attempt.result() or {}))
+    last.choose(attempt)
+    begun = last.new_attempt()
+    starts.note_start(begun, threads=1, made_by="planted")
+    for entry in journal.read(attempt.journal):
+        journal.append(begun.journal, entry.step, entry.time, entry.metrics)
     from slws_lab.lab.reporting import report
 
     project = Project.open(str(copy.study))
@@ -63,64 +94,87 @@ def test_a_finished_study_is_sound_and_looking_changes_nothing(sound: Folder) ->
     assert {path: path.read_bytes() for path in sound.path.rglob("*") if path.is_file()} == before
 
 
-@contextmanager
-def changed(path: Path, share: float) -> Iterator[None]:
-    """Put another digit into a file, at this share of its digits."""
+def plants(path: Path) -> Iterator[int]:
+    """Put another digit into a file, at its first and its last one, and yield where; then make it whole again."""
     whole = path.read_bytes()
     places = [match.start() for match in re.finditer(rb"[0-9]", whole)]
-    place = places[int(share * len(places))]
-    path.write_bytes(whole[:place] + b"%d" % ((whole[place] - ord("0") + 1) % 10) + whole[place + 1 :])
     try:
-        yield
+        for place in dict.fromkeys((places[0], places[-1])):
+            path.write_bytes(whole[:place] + b"%d" % ((whole[place] - ord("0") + 1) % 10) + whole[place + 1 :])
+            yield place
     finally:
         path.write_bytes(whole)
 
 
-@contextmanager
-def changed_cell(path: Path, table: str, column: str, share: float) -> Iterator[None]:
-    """Put another digit into a number of MLflow's database, at this share of the table's rows."""
-    whole = path.read_bytes()
-    with sqlite3.connect(path) as database:
-        rows = database.execute(f"SELECT rowid, {column} FROM {table} ORDER BY rowid").fetchall()
-        rows = [row for row in rows if re.search(r"\d", str(row[1]))]
-        row, value = rows[int(share * len(rows))]
+def kinds(folder: Folder) -> dict[str, Path]:
+    """Return a file of each kind that a workspace and a report consist of, MLflow's database aside."""
+    files = [path for top in (folder.workspace, folder.path / "reports") for path in top.rglob("*") if path.is_file()]
+    found = {}
+    for path in sorted(files):
+        name = re.sub(r"[\w.-]+-s\d+-[0-9a-f]{12}", "RUN", path.relative_to(folder.path).as_posix())
+        found[re.sub(r"[0-9a-f]{32}", "MLFLOW", name)] = path
+    return {name: path for name, path in found.items() if path.name != "mlflow.db"}
+
+
+def test_a_changed_digit_is_found_in_every_file_of_a_workspace_and_a_report(sound: Folder) -> None:
+    looked_at, project = [], Project.open(str(sound.study))
+    for kind, path in kinds(sound).items():
+        if any(re.fullmatch(pattern, kind) for pattern in NOT_FILES) or not re.search(rb"[0-9]", path.read_bytes()):
+            continue
+        looked_at.append(kind)
+        for place in plants(path):
+            found = faults(project, kind)
+            assert found, (kind, place, path.read_bytes()[max(0, place - 40) : place + 10])
+            assert all(fault.mend for fault in found)
+            assert path in [fault.file for fault in found] or kind.startswith((".slws/mlartifacts/", ".slws/mirror/id"))
+    assert verdict(sound).faults == []
+    assert len([kind for kind in looked_at if kind.startswith(".slws/runs/")]) == 11
+    assert len([kind for kind in looked_at if kind.startswith(".slws/mlartifacts/")]) == 14
+    assert len([kind for kind in looked_at if kind.startswith("reports/")]) == 12
+
+
+def cells(database: Path) -> Iterator[tuple[str, str, str, object, int]]:
+    """Yield table, column, name, value and row of what an MLflow database holds with digits: of tags each name, else two rows a column."""
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            named = {"tags": "key", "runs": "name", "experiments": "experiment_id"}.get(table, "''")
+            for _, column, *_ in connection.execute(f"PRAGMA table_info({table})").fetchall():
+                rows = connection.execute(f"SELECT {named}, {column}, rowid FROM {table} ORDER BY rowid").fetchall()
+                rows = [row for row in rows if re.search(r"\d", str(row[1]))]
+                some = (
+                    {row[0]: row for row in rows}.values() if table == "tags" else dict.fromkeys(rows[:1] + rows[-1:])
+                )
+                for name, value, row in some:
+                    yield table, column, "study" if name == "tiny" else str(name), value, row
+
+
+def test_a_changed_digit_is_found_in_every_value_that_mlflow_holds(sound: Folder) -> None:
+    database, project = sound.workspace / "mlflow.db", Project.open(str(sound.study))
+    whole, looked_at = database.read_bytes(), set()
+    for table, column, name, value, row in list(cells(database)):
+        if any(re.fullmatch(pattern, f"{table} {column} {name}") for pattern in NOT_CELLS):
+            continue
+        looked_at.add(f"{table}.{column}")
         text = str(value)
         last = max(match.start() for match in re.finditer(r"\d", text))
-        other = text[:last] + str((int(text[last]) + 5) % 10) + text[last + 1 :]
-        database.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (type(value)(other), row))
-    database.close()
-    try:
-        yield
-    finally:
-        path.write_bytes(whole)
-
-
-places = st.one_of(
-    st.tuples(st.sampled_from(REPORT), st.none()),
-    st.tuples(st.sampled_from(RUN), st.none()),
-    st.tuples(st.just("mlflow.db"), st.sampled_from([(t, c) for t, columns in CELLS.items() for c in columns])),
-)
-
-
-@given(places, st.floats(0, 1, exclude_max=True))
-@settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_changed_digit_is_found_in_its_file(
-    sound: Folder, place: tuple[str, tuple[str, str] | None], share: float
-) -> None:
-    name, cell = place
-    folders = {"mlflow.db": sound.workspace, **dict.fromkeys(REPORT, sound.path / "reports/tiny")}
-    path = folders.get(name, first(sound).path) / name
-    with changed_cell(path, *cell, share) if cell else changed(path, share):
-        faults = verdict(sound).faults
-    assert path in [fault.file for fault in faults], faults
-    assert all(fault.mend for fault in faults)
+        other = type(value)(text[:last] + str((int(text[last]) + 5) % 10) + text[last + 1 :])  # type: ignore[call-arg]
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            connection.execute("PRAGMA ignore_check_constraints = ON")
+            connection.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (other, row))
+            connection.commit()
+        found = faults(project, "mlflow.db")
+        database.write_bytes(whole)
+        assert found, (table, column, name, value, other)
+        assert all(fault.mend for fault in found)
+    tables = {"metrics", "latest_metrics", "params", "tags", "runs", "datasets", "inputs", "experiments"}
+    assert {cell.partition(".")[0] for cell in looked_at} == tables
 
 
 def test_what_is_said_mends_a_changed_journal(
     sound: Folder, tmp_path: Path, slws: Slws, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The run is made again bit by bit, the attempt that was changed goes, and report and mirror follow: in one go."""
-    folder = Folder(shutil.copytree(sound.path, tmp_path / "project"))
+    folder = copied(sound, tmp_path / "project")
     before = numbers(folder.path / "reports/tiny/records.csv")
     attempt = first(folder).attempts()[0]
     attempt.journal.write_text(attempt.journal.read_text().replace('"step": 2', '"step": 3'))
@@ -175,7 +229,7 @@ def test_a_tracker_that_never_answers_holds_up_neither_the_end_of_a_study_nor_of
 def test_a_tracker_that_is_away_costs_a_study_one_message(
     answer: str, sound: Folder, slws: Slws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:  # fmt: skip
-    folder = Folder(shutil.copytree(sound.path, tmp_path / "project"))
+    folder = copied(sound, tmp_path / "project")
     if answer == "refuses":
         with socket.create_server(("127.0.0.1", 0)) as closed:
             monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{closed.getsockname()[1]}")
@@ -195,7 +249,7 @@ def test_what_was_trained_outside_a_study_is_rebuilt_too(
     sound: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`slws train` mirrors a recipe as a study of its own; the same run counts for both. In a store that is shared."""
-    folder = Folder(shutil.copytree(sound.path, tmp_path / "project"))
+    folder = copied(sound, tmp_path / "project")
     shared = (folder.workspace / "mlflow.db").rename(tmp_path / "shared.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{shared}")
     shipping.ship(Project.of_recipe(folder.recipe, 1, folder.workspace))

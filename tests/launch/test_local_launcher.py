@@ -4,55 +4,98 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from slws_lab.errors import UserError
-from slws_lab.launch import InProcess, LaunchError, Local, Work, inventory, local
+from slws_lab.launch import InProcess, LaunchError, Local, Work, inventory
+from slws_lab.launch.process import environment
 from slws_lab.spec import Resources
 
-TWO_GPUS = (inventory.Gpu("0", "A", 80.0), inventory.Gpu("3", "B", 80.0))
+TWO_GPUS = (inventory.Gpu("0", "A", 80.0, "GPU-a"), inventory.Gpu("3", "B", 80.0))
 
 
-def work(tmp_path: Path, attempts: int = 1) -> Work:
+@dataclass(frozen=True)
+class Fixed:
+    """A machine that has what it is given."""
+
+    found: tuple[inventory.Gpu, ...] = ()
+    number_of_cores: int = 8
+    used_gb: tuple[float, ...] = (0.0, 0.0)
+
+    def gpus(self) -> tuple[inventory.Gpu, ...]:
+        return self.found
+
+    def cores(self) -> int:
+        return self.number_of_cores
+
+    def usage(self, gpu: inventory.Gpu) -> inventory.Usage:
+        return inventory.Usage(self.used_gb[self.found.index(gpu)], {})
+
+
+@pytest.fixture
+def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Start jobs whose worker writes down which GPUs it sees, and return what they wrote."""
+    worker = tmp_path / "python"
+    worker.write_text(f'#!/bin/sh\necho "$CUDA_VISIBLE_DEVICES" > {tmp_path}/seen-$$\n')
+    worker.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(worker))
+
+    def started(launcher: Local, asked: Work) -> list[str]:
+        for job in launcher.start(asked):
+            poll_to_the_end(job)
+        return sorted(path.read_text().strip() for path in tmp_path.glob("seen-*"))
+
+    return started
+
+
+def work(tmp_path: Path, attempts: int = 1, **more: Any) -> Work:
     folders = tuple(tmp_path / "runs" / f"r{i}" / "attempt-1" for i in range(attempts))
-    return Work(tmp_path, folders, Resources(gpus=0), tmp_path / "jobs")
+    return Work(tmp_path, folders, more.pop("resources", Resources(gpus=0)), tmp_path / "jobs", **more)
 
 
-def test_slots_on_a_cpu_are_cores_by_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inventory, "gpus", tuple)
-    monkeypatch.setattr(inventory, "cores", lambda: 8)
-    assert [Local().slots(Resources(threads=threads)) for threads in (1, 3, 8, 16)] == [8, 2, 1, 1]
+def test_slots_on_a_cpu_are_cores_by_threads() -> None:
+    assert [Local(Fixed()).slots(Resources(threads=threads)) for threads in (1, 3, 8, 16)] == [8, 2, 1, 1]
+    assert [Local(Fixed()).slots(Resources(threads=2), ranks) for ranks in (1, 2, 8)] == [4, 2, 1]
 
 
-def test_slots_on_gpus_are_gpus_and_each_worker_sees_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inventory, "gpus", lambda: TWO_GPUS)
-    assert Local().slots(Resources()) == 2
-    assert [
-        local._environment(Resources(), device)["CUDA_VISIBLE_DEVICES"] for device in local._devices(Resources(), 1)
-    ] == ["0", "3"]
-    assert set(local._devices(Resources(gpus=0), 1)) == {None}
+def test_without_needs_each_worker_has_a_gpu_of_its_own_by_its_uuid(
+    tmp_path: Path, devices: Callable[..., list[str]]
+) -> None:
+    launcher = Local(Fixed(TWO_GPUS))
+    assert launcher.slots(Resources()) == 2
+    assert devices(launcher, work(tmp_path, attempts=3, resources=Resources())) == ["3", "GPU-a"]
 
 
-def test_a_run_of_several_ranks_takes_a_gpu_or_so_many_threads_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inventory, "gpus", lambda: TWO_GPUS)
-    assert local._devices(Resources(), 2) == ["0,3"]
+def test_a_study_for_the_cpu_sees_no_gpu(tmp_path: Path, devices: Callable[..., list[str]]) -> None:
+    launcher = Local(Fixed(TWO_GPUS, 2))
+    assert devices(launcher, work(tmp_path, attempts=3)) == ["", ""]
+
+
+def test_a_run_of_several_ranks_takes_a_gpu_for_each(tmp_path: Path, devices: Callable[..., list[str]]) -> None:
+    launcher = Local(Fixed(TWO_GPUS))
+    assert devices(launcher, work(tmp_path, attempts=2, resources=Resources(), ranks=2)) == ["GPU-a,3"]
     with pytest.raises(UserError, match="3 ranks needs as many GPUs, and this machine has 2"):
-        Local().slots(Resources(), 3)
-    monkeypatch.setattr(inventory, "cores", lambda: 8)
-    assert [Local().slots(Resources(gpus=0, threads=2), ranks) for ranks in (1, 2, 8)] == [4, 2, 1]
+        launcher.slots(Resources(), 3)
 
 
-def test_a_gpu_that_is_not_there_is_the_users_to_mend(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inventory, "gpus", tuple)
+def test_a_run_alone_goes_where_most_memory_is_free(tmp_path: Path, devices: Callable[..., list[str]]) -> None:
+    launcher = Local(Fixed(TWO_GPUS, used_gb=(3.0, 1.0)))
+    assert devices(launcher, work(tmp_path, attempts=2, resources=Resources(), most=1)) == ["3"]
+
+
+def test_a_gpu_that_is_not_there_is_the_users_to_mend() -> None:
     with pytest.raises(UserError, match="this machine has none"):
-        Local().slots(Resources(gpus=1))
+        Local(Fixed()).slots(Resources(gpus=1))
 
 
 def test_threads_reach_every_pool() -> None:
-    environment = local._environment(Resources(threads=3), None)
-    assert {environment[f"{name}_NUM_THREADS"] for name in ("OMP", "MKL", "OPENBLAS")} == {"3"}
+    variables = environment(3, None)
+    assert {variables[f"{name}_NUM_THREADS"] for name in ("OMP", "MKL", "OPENBLAS")} == {"3"}
 
 
 def test_workers_that_die_before_they_start_a_run_are_given_up_with_their_log(

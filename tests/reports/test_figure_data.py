@@ -6,7 +6,7 @@ import pytest
 
 from slws_lab.analysis import estimates
 from slws_lab.reports import figure_data
-from slws_lab.reports.figures import BASELINE, looks
+from slws_lab.reports.figures import BASELINE, MOST, draw, looks
 
 
 def test_accuracy_is_the_estimates_with_their_values(project) -> None:
@@ -46,3 +46,17 @@ def test_looks_tell_a_dozen_arms_apart(project) -> None:
     found = list(looks(design).values())
     assert found[0].color == BASELINE and found[0].name == "baseline"
     assert len({(look.color, look.dash) for look in found}) == len({look.name for look in found}) == 13
+
+
+def test_of_very_many_arms_the_baseline_and_the_best_are_drawn_and_no_two_look_alike(project) -> None:
+    levels = [round(0.001 * i, 3) for i in range(1, 41)]
+    body = f"factors: {{train.lr: {levels}}}\ndesigns: [{{grid: [train.lr]}}]\nseeds: 1"
+    table = project(body=body).table
+    ids, means = [arm.id for arm in table.design.arms], {e.arm_id: e.mean or 0.0 for e in estimates(table)}
+    wanted = figure_data.shown(table, MOST)
+    best = sorted(ids[1:], key=lambda i: -means[i])[: MOST - 1]
+    assert wanted == [i for i in ids if i == ids[0] or i in best]
+    found = looks(table.design, wanted)
+    assert len({(look.color, look.dash) for look in found.values()}) == len(found) == MOST
+    assert "of the baseline and the best 23 of 40 arms" in draw(table)[0].title
+    assert figure_data.shown(project().table, MOST) == [arm.id for arm in project().table.design.arms]

@@ -47,7 +47,9 @@ def test_the_manifest_leads_from_every_cell_to_its_runs(project, tmp_path: Path)
         assert (run["status"], run["attempt"]) == (record.status, record.attempt)
         assert (run["result_sha256"] is None) == (record.status == "pending")
     cell = next(c for c in manifest["tables"]["planted"] if c["row"] == 1 and c["column"].startswith("val/top1"))
-    assert cell["runs"] == [made.table.design.run_ids[made.table.design.arms[1].id, seed] for seed in range(4)]
+    assert manifest["run_sets"][cell["runs"]] == [
+        made.table.design.run_ids[made.table.design.arms[1].id, seed] for seed in range(4)
+    ]
 
 
 @pytest.mark.parametrize(

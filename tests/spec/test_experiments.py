@@ -12,7 +12,7 @@ from conftest import REPOSITORY
 from ruamel.yaml import YAML
 
 from slws_lab.reports.references import published
-from slws_lab.spec import Recipe, load_recipe, resolve_stages
+from slws_lab.spec import Recipe, load_any_recipe, resolve_stages
 
 RECIPES = sorted((REPOSITORY / "experiments").glob("*.yaml"))
 GUIDE = REPOSITORY / "docs" / "how-to" / "recipes.md"
@@ -49,7 +49,7 @@ OPTIMIZED = {
 
 @pytest.fixture(scope="module")
 def recipes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recipe]:
-    """All recipes as loaded, in a project that has something at each path that a recipe starts from."""
+    """All recipes of trainings as loaded, in a project that has something at each path that a recipe starts from."""
     root = tmp_path_factory.mktemp("project")
     (root / "pyproject.toml").touch()
     shutil.copytree(REPOSITORY / "experiments", root / "experiments")
@@ -57,7 +57,8 @@ def recipes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recipe]:
         for name in re.findall(r"^ +init_from: (\S+)", recipe.read_text(), re.MULTILINE):
             (root / name).parent.mkdir(exist_ok=True)
             (root / name).write_bytes(b"weights")
-    return {path.stem: load_recipe(root / "experiments" / path.name) for path in RECIPES}
+    found = {path.stem: load_any_recipe(root / "experiments" / path.name) for path in RECIPES}
+    return {name: recipe for name, recipe in found.items() if isinstance(recipe, Recipe)}
 
 
 def stages(recipes: dict[str, Recipe], name: str) -> tuple[Recipe, ...]:

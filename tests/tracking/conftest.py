@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import subprocess
@@ -91,6 +92,14 @@ class Project:
             self.write(attempt, range(1, self.epochs + 1), run.seed)
             self.finish(attempt)
         return design
+
+    def report(self, files: dict[str, str]) -> Path:
+        """Write files as a report, with the manifest that names them, and return its folder."""
+        folder = self.root / "reports" / "rates"
+        for name, text in {**files, "manifest.json": json.dumps({"files": dict.fromkeys(files, "")})}.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
+        return folder
 
     @property
     def client(self) -> Any:

@@ -12,6 +12,7 @@ from slws_lab.spec import RunSpec
 from slws_lab.tracking import Attempt, RunFolder, Workspace, journal, write_json, write_text
 from slws_lab.tracking.audit import audit
 from slws_lab.tracking.audit_digests import result_text
+from slws_lab.tracking.files import checked_line
 
 FILES = (
     "run.json",
@@ -92,6 +93,63 @@ def test_changed_weights_are_found_and_removed_ones_are_not_missed(folder: RunFo
     assert list(wrong(folder)) == ["attempt-1/checkpoint/last.safetensors"]
     weights.unlink()
     assert wrong(folder) == {}
+
+
+def test_a_log_may_grow_or_go_but_not_change(folder: RunFolder) -> None:
+    (attempt,) = folder.attempts()
+    attempt.log.write_text("epoch 1: val/top1 10.5\n")
+    finish(attempt)
+    with attempt.log.open("a") as file:
+        file.write("another process has taken it over; stopping\n")
+    assert wrong(folder) == {}
+    attempt.log.write_text(attempt.log.read_text().replace("10.5", "11.5"))
+    assert wrong(folder) == {"attempt-1/log.txt": "what it held when the run ended was changed"}
+    attempt.log.write_text("epoch")
+    assert list(wrong(folder)) == ["attempt-1/log.txt"]
+    attempt.log.unlink()
+    assert wrong(folder) == {}
+
+
+@pytest.mark.parametrize("name", ["journal.jsonl", "starts.jsonl"])
+def test_a_damaged_line_of_an_attempt_that_has_not_ended_is_found(name: str, folder: RunFolder) -> None:
+    (attempt,) = folder.attempts()
+    (attempt.path / "result.json").unlink()
+    path = attempt.path / name
+    lines = [checked_line({"step": n, "time": 1e9, "metrics": {"a": 0.5}}) for n in (1, 2, 3)]
+    for number in (1, 2, 3):
+        other = [line.replace(b"0.5", b"0.6") if n == number else line for n, line in enumerate(lines, 1)]
+        path.write_bytes(b"".join(other))
+        assert wrong(folder) == {f"attempt-1/{name}": f"line {number} is damaged"}
+    path.write_bytes(b"".join(lines) + b'{"torn')
+    assert wrong(folder) == {}
+
+
+def test_a_digit_of_a_run_that_leaves_its_number_the_same_is_found_before_it_has_any_result(folder: RunFolder) -> None:
+    (folder.attempts()[0].path / "result.json").unlink()
+    path = folder.path / "run.json"
+    path.write_text(path.read_text().replace('"lr": 0.00123,', '"lr": 0.001230000000000000000001,'))
+    assert wrong(folder) == {"run.json": "it was changed after it was written"}
+
+
+def test_a_changed_choice_is_found_also_where_it_names_another_attempt(folder: RunFolder) -> None:
+    folder.choose(folder.new_attempt())
+    path = folder.path / "chosen.json"
+    assert wrong(folder) == {}
+    path.write_text(path.read_text().replace('"attempt": 2', '"attempt": 1'))
+    assert wrong(folder) == {"chosen.json": "it was changed after it was written, and names attempt 1 now"}
+    path.write_text('{"attempt": 1}')  # of an older version
+    assert wrong(folder) == {}
+
+
+def test_an_attempt_that_cannot_be_read_has_failed_and_is_named(folder: RunFolder) -> None:
+    again = folder.new_attempt().path
+    again.rmdir()
+    again.write_text("a file in the folder's place")
+    attempt = folder.attempts()[1]
+    assert attempt.result() == {"status": "failed", "cause": "its folder cannot be read: Not a directory"}
+    assert (list(journal.read(attempt.journal)), attempt.lacks()) == ([], "")
+    assert wrong(folder) == {"attempt-2": "it cannot be read: Not a directory"}
+    assert folder.chosen() == folder.attempts()[0]
 
 
 def test_a_journal_that_is_gone_is_missed(folder: RunFolder) -> None:

@@ -11,7 +11,8 @@ from full_disk import room_for
 
 from slws_lab.spec import Metric, RunSpec
 from slws_lab.tracking import Attempt, RunFolder, Workspace, journal, record, starts, write_text
-from slws_lab.tracking.files import NotWritten
+from slws_lab.tracking import folder as folder_module
+from slws_lab.tracking.files import NotWritten, write_all
 
 RUN = RunSpec.model_validate(
     {"kind": "train", "model": {"name": "m"}, "data": {"name": "d"}, "train": {"epochs": 2, "batch_size": 8}, "seed": 0}
@@ -31,6 +32,32 @@ def finish(attempt: Attempt, status: str = "finished", top1: float = 90.0, **res
             attempt.journal, epoch, 100.0 + epoch, {"val/top1": value, "train/images_per_s": 5.0 * attempt.number}
         )
     attempt.finish({"status": status, "cause": "", **result})
+
+
+def test_a_folder_that_refuses_alone_is_told_from_a_disk_that_refuses_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = Workspace(tmp_path / ".slws").run("vim_tiny-s0-0123456789ab").new_attempt()
+    assert attempt.shut() == ""
+    assert list(attempt.path.iterdir()) == []
+    attempt.path.rmdir()
+    attempt.path.write_text("a file in the folder's place")
+    assert attempt.shut() == "Not a directory"
+    monkeypatch.setattr(folder_module, "refusal", lambda _: "No space left on device")
+    assert attempt.shut() == "", "the whole workspace refuses"
+
+
+def test_many_files_are_written_whole_and_take_their_names_last(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    with pytest.raises(NotWritten, match="b cannot be written"):
+        write_all({tmp_path / "a": b"1", tmp_path / "b": b"2", tmp_path / "c": b"3"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"], (
+        "those behind it, and temporary files, are not there"
+    )
+    with room_for(10), pytest.raises(NotWritten):
+        write_all({tmp_path / "a": b"new", tmp_path / "d": b"x" * 100})
+    assert (tmp_path / "a").read_bytes() == b"1"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
 def test_a_run_folder_holds_its_run(folder: RunFolder) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from functools import partial
 from pathlib import Path
 
@@ -43,6 +44,54 @@ def test_a_torn_or_strange_end_is_not_read_and_is_cut_by_the_next_append(path: P
     journal.append(path, 3, 102.0, {"a": 0.3})
     assert [entry.step for entry in journal.read(path)] == [1, 2, 3]
     assert path.read_bytes().startswith(whole)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_any_changed_digit_of_a_line_is_damage_and_nothing_behind_it_is_read(number: int, path: Path) -> None:
+    journal.append(path, 3, 102.0, {"a": 0.3})
+    whole = path.read_bytes()
+    assert journal.damaged_line(path) is None
+    lines = whole.splitlines(keepends=True)
+    before, line = b"".join(lines[: number - 1]), lines[number - 1]
+    for place in (match.start() for match in re.finditer(rb"[0-9]", line)):
+        other = line[:place] + b"%d" % ((line[place] - ord("0") + 1) % 10) + line[place + 1 :]
+        path.write_bytes(before + other + b"".join(lines[number:]))
+        assert [entry.step for entry in journal.read(path)] == [1, 2, 3][: number - 1], other
+        assert journal.damaged_line(path) == number
+
+
+def test_who_goes_on_with_a_damaged_journal_cuts_the_damage_off_and_says_so(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal.append(path, 3, 102.0, {"a": 0.3})
+    path.write_bytes(path.read_bytes().replace(b'"a": 0.2', b'"a": 0.4') + b'{"torn')
+    with journal.Writer(path) as writer:
+        assert [entry.step for entry in journal.read(path)] == [1]
+        writer.append(2, 101.0, {"a": 0.2})
+    assert [record.message for record in caplog.records] == [
+        "line 2 of the journal is damaged: the last 2 lines are cut off, and made again"
+    ]
+    assert (journal.epochs(path), journal.damaged_line(path)) == (2, None)
+
+
+def test_a_torn_last_line_is_no_damage(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+    assert (journal.epochs(path), journal.damaged_line(path)) == (1, None)
+    with journal.Writer(path):
+        assert caplog.records == []
+
+
+def test_a_journal_of_an_older_version_is_read_and_gone_on_with(path: Path) -> None:
+    old = b'{"step": 1, "time": 100.0, "metrics": {"a": 0.1, "b": "nan"}}\n'
+    path.write_bytes(old)
+    journal.append(path, 2, 101.0, {"a": 0.2})
+    assert [(entry.step, entry.metrics["a"]) for entry in journal.read(path)] == [(1, 0.1), (2, 0.2)]
+    assert path.read_bytes().startswith(old)
+
+
+def test_a_journal_that_cannot_be_read_holds_nothing(path: Path) -> None:
+    assert list(journal.read(path / "below a file")) == []
+    assert journal.damaged_line(path / "below a file") is None
 
 
 def test_the_first_entry_of_a_step_wins(path: Path) -> None:

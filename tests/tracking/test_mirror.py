@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from slws_lab.tracking import Claim, journal, mirror_store, read_json
-from slws_lab.tracking.mirror import Mirror, MirrorAway, MirrorBusy, Shipped, default_uri, ui_command
+from slws_lab.tracking import Claim, Workspace, journal, mirror_store, read_json
+from slws_lab.tracking.mirror import Mirror, MirrorAway, MirrorBusy, Shipped, default_uri, own_uri, ui_command
+from slws_lab.tracking.mirror_audit import audit_mirror
 
 
 def test_twelve_runs_arrive_whole_and_once(mirrored: Any) -> None:
@@ -220,10 +221,8 @@ def test_a_grown_study_shows_its_new_size(mirrored: Any) -> None:
 
 def test_report_replaces_the_older_one(mirrored: Any) -> None:
     mirrored.start()
-    folder = mirrored.root / "reports" / "rates"
-    (folder / "figures").mkdir(parents=True)
-    (folder / "table.md").write_text("old")
-    (folder / "figures" / "a.svg").write_text("<svg/>")
+    folder = mirrored.report({"table.md": "old", "figures/a.svg": "<svg/>"})
+    (folder / "notes.txt").write_text("not for everybody")
     mirrored.ship()
 
     def attach() -> list[str]:
@@ -234,9 +233,25 @@ def test_report_replaces_the_older_one(mirrored: Any) -> None:
         return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
 
     config = ["config/recipe/recipe.yaml", "config/study/rates.yaml"]
-    assert attach() == [*config, "report/figures/a.svg", "report/table.md"]
-    (folder / "figures" / "a.svg").rename(folder / "figures" / "b.svg")
-    assert attach() == [*config, "report/figures/b.svg", "report/table.md"]
+    assert attach() == [*config, "report/figures/a.svg", "report/manifest.json", "report/table.md"]
+    mirrored.report({"table.md": "old", "figures/b.svg": "<svg/>"})
+    made = [*config, "report/figures/b.svg", "report/manifest.json", "report/table.md"]
+    assert attach() == made
+    (folder / "manifest.json").write_text("{")
+    assert attach() == made, "without a manifest nobody knows what the report is, and the one that was sent stays"
+
+
+def test_a_copied_workspace_leaves_the_artifacts_of_the_original_alone(mirrored: Any) -> None:
+    mirrored.run_all()
+    mirrored.ship()
+    report = mirrored.report({"table.md": "1.5"})
+    original = Workspace(mirrored.workspace.path.rename(mirrored.root / "moved"))
+    with Mirror.open(original, own_uri(original)) as mirror:
+        mirror.attach_report(mirrored.study()[0], report)
+    assert not list(mirrored.root.rglob("artifacts"))
+    found = audit_mirror(original, own_uri(original), *mirrored.study(), report)
+    assert len(found.wrong) == 5, "each run, and the study"
+    assert all("its artifacts lie in another place" in fault.what for fault in found.wrong)
 
 
 def test_one_writer(mirrored: Any) -> None:

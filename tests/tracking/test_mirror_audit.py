@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -68,11 +69,24 @@ WRONG = {
     "UPDATE latest_metrics SET value = value + 1e-9 WHERE key = 'val/loss'": "is shown as",
     "DELETE FROM metrics WHERE key = 'val/loss' AND step = 2": "val/loss lacks step 2",
     "UPDATE params SET value = '0.1' WHERE key = 'train.lr'": "param train.lr is 0.1",
+    "UPDATE metrics SET is_nan = 1 WHERE key = 'val/loss' AND step = 2": "val/loss is None at step 2",
+    "UPDATE latest_metrics SET step = 2 WHERE key = 'val/loss'": "is shown as (2,",
+    "UPDATE datasets SET digest = digest || '1'": "its data are",
+    "UPDATE runs SET artifact_uri = artifact_uri || '1' WHERE name LIKE '%seed%'": "its artifacts lie in another place",
+}
+FORMER = {
+    "UPDATE metrics SET value = value + 1e-9 WHERE key = 'val/loss' AND step = 2 AND {}": "val/loss is",
+    "UPDATE params SET value = '0.1' WHERE key = 'train.lr' AND {}": "param train.lr is 0.1",
+    "UPDATE tags SET value = '7' WHERE key = 'slws.seed' AND {}": "tag slws.seed is 7, not 1",
+    "UPDATE runs SET name = name || '1' WHERE {}": "it is named",
+    "UPDATE runs SET start_time = start_time + 1 WHERE {}": "it began at another time",
 }
 BEHIND = {
     "UPDATE tags SET value = value || '1' WHERE key = 'slws.arm'": "tag slws.arm is",
     "UPDATE runs SET status = 'FAILED' WHERE name LIKE '%seed%'": "its status is FAILED",
     "UPDATE runs SET end_time = end_time + 1 WHERE name LIKE '%seed%'": "its end is",
+    "UPDATE runs SET name = name || '1' WHERE name LIKE '%seed%'": "it is named",
+    "UPDATE tags SET value = value || '1' WHERE key = 'mlflow.runName' AND value LIKE '%seed%'": "it is named",
     "UPDATE runs SET start_time = start_time + 1 WHERE name LIKE '%seed%'": "it began at another time",
 }
 
@@ -101,14 +115,42 @@ def test_a_changed_value_is_found_as_what_a_pass_mends_or_as_what_only_a_rebuild
 def test_an_older_report_is_behind(mirrored: Any) -> None:
     mirrored.run_all()
     mirrored.ship()
-    report = mirrored.root / "reports" / "rates"
-    report.mkdir(parents=True)
-    (report / "table.md").write_text("1.5")
+    report = mirrored.report({"table.md": "1.5"})
     with Mirror.open(mirrored.workspace, None) as mirror:
         mirror.attach_report(mirrored.study()[0], report)
-    assert audited(mirrored, report).behind == []
+    assert audited(mirrored, report) == MirrorAudit(points=4 * (9 + 3))
     (report / "table.md").write_text("1.6")
     assert [fault.what for fault in audited(mirrored, report).behind] == ["study rates: MLflow holds an older report"]
+    (sent,) = (mirrored.workspace.path / "mlartifacts").rglob("table.md")
+    sent.write_text("1.4")
+    for held in (report, None):
+        assert [fault.what for fault in audited(mirrored, held).wrong] == [
+            "study rates: its artifacts in report/ are not what was sent"
+        ]
+
+
+def test_runs_whose_seeds_the_study_no_longer_has_are_compared_with_their_folders(mirrored: Any) -> None:
+    mirrored.run_all(seeds=2)
+    mirrored.ship()
+    path = mirrored.root / "studies" / "rates.yaml"
+    path.write_text(path.read_text().replace("seeds: 2", "seeds: 1"))
+    former = [run for run in mirrored.workspace.folders() if "-s1-" in run.run_id]
+    mirrored.ship()
+    assert audited(mirrored) == MirrorAudit(points=8 * (9 + 3))
+    key = f"run_uuid = (SELECT run_uuid FROM tags WHERE key = 'slws.run_id' AND value = '{former[0].run_id}')"
+    database = mirrored.workspace.path / "mlflow.db"
+    whole = database.read_bytes()
+    for statement, said in FORMER.items():
+        change(mirrored, statement.format(key))
+        (fault,) = audited(mirrored).wrong
+        assert f"{former[0].run_id}, which the study no longer has: {said}" in fault.what
+        database.write_bytes(whole)
+    shutil.rmtree(former[1].path)
+    assert audited(mirrored) == MirrorAudit(points=7 * (9 + 3), alone=1)
+    with Mirror.open(mirrored.workspace, None) as mirror:
+        mirror.forget(*mirrored.study())
+        mirror.ship(*mirrored.study())
+    assert audited(mirrored) == MirrorAudit(points=4 * (9 + 3), alone=1)
 
 
 def test_a_damaged_store_is_told_from_one_that_is_away(mirrored: Any) -> None:
@@ -170,9 +212,7 @@ def test_a_rebuilt_store_holds_what_the_old_one_held(mirrored: Any) -> None:
             mirrored.write(again, range(1, 4), 9)
             mirrored.finish(again)
             folder.choose(again)
-    report = mirrored.root / "reports" / "rates"
-    report.mkdir(parents=True)
-    (report / "table.md").write_text("1.5")
+    report = mirrored.report({"table.md": "1.5"})
     with Mirror.open(mirrored.workspace, None) as mirror:
         mirror.ship(*mirrored.study())
         mirror.attach_report(mirrored.study()[0], report)

@@ -24,21 +24,22 @@ CHROMIUM = Path("/usr/bin/chromium")
 def test_over_http(mirrored: Any, served: tuple[Any, str]) -> None:
     mirrored.uri = served[1]
     mirrored.run_all()
-    report = mirrored.root / "reports"
-    report.mkdir()
     study, design = mirrored.study()
     with Mirror.open(mirrored.workspace, mirrored.uri) as mirror:
         assert mirror.ship(study, design) == Shipped(4, 36)
-        for old, new in (("a.md", "b.md"), ("b.md", "c.md")):
-            (report / old).unlink(missing_ok=True)
-            (report / new).write_text(new)
+        for name in ("b.md", "c.md"):
+            report = mirrored.report({name: name})
             mirror.attach_report(study, report)
         assert mirror.ship(study, design) == Shipped(0, 0)
         (mirrored.workspace.mirror / "rates.json").unlink()
         assert mirror.ship(study, design) == Shipped(0, 0)
     mirrored.check_equal()
     found = mirrored.client.list_artifacts(mirrored.parent().info.run_id, "report")
-    assert [file.path for file in found] == ["report/c.md"]
+    assert [file.path for file in found] == ["report/c.md", "report/manifest.json"]
+    assert audit_mirror(mirrored.workspace, mirrored.uri, study, design, report) == MirrorAudit(points=4 * (9 + 3))
+    mirrored.client.log_text(mirrored.parent().info.run_id, "c.md, and a digit: 1", "report/c.md")
+    (fault,) = audit_mirror(mirrored.workspace, mirrored.uri, study, design, report).wrong
+    assert "its artifacts in report/ are not what was sent" in fault.what
 
 
 @contextmanager
@@ -145,7 +146,7 @@ def test_a_rebuild_on_a_server_touches_only_what_the_folders_can_make_again(
     with Mirror.open(mirrored.workspace, served[1], fresh=True) as mirror:
         mirror.forget(study, design)
         assert mirror.ship(study, design) == Shipped(2, 18)
-    assert audit_mirror(mirrored.workspace, served[1], study, design, None) == MirrorAudit(points=2 * (9 + 3))
+    assert audit_mirror(mirrored.workspace, served[1], study, design, None) == MirrorAudit(points=2 * (9 + 3), alone=1)
     there = {run.info.run_id for run in client.search_runs([experiment])}
     assert {colleagues.info.run_id, own.info.run_id} < there
     assert changed.info.run_id not in there

@@ -85,5 +85,5 @@ def test_an_interrupted_training_of_two_ranks_ends_like_an_undisturbed_one(run_t
 
 @pytest.mark.usefixtures("warm")
 def test_a_mistake_in_a_rank_is_told_as_the_first_cause(run_tiny: Train) -> None:
-    with pytest.raises(RankError, match=r"rank \d: UserError: unknown data set"):
+    with pytest.raises(RankError, match=r"rank \d: unknown data set"):
         run_tiny(spec(data={"name": "digitz"}, train={"ranks": 2}))

@@ -1,0 +1,246 @@
+"""A GPU and the workers on it: the first of a shape is alone until its need is measured, then others join while there is room and gain."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+
+from slws_lab.errors import UserError
+from slws_lab.launch.inventory import Gpu, Inventory
+from slws_lab.launch.launcher import LaunchError, Needs, Work
+from slws_lab.launch.packing import Room, Wanted, allowance, choose, processes
+from slws_lab.launch.process import WorkerProcess, environment
+from slws_lab.tracking import Attempt, is_held, journal
+from slws_lab.tracking.causes import MEMORY, kind_of
+from slws_lab.tracking.claim import owner_of
+
+LOOK_S = 2.0
+SHARE = 20  # a look at all attempts is followed by a time so many times as long without one
+MEASURE_S = 5.0  # of a worker's epochs, before they say how fast it is
+PATIENCE_S = 300.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Worker:
+    """A worker process, all of whose attempts are of one shape.
+
+    Attributes:
+        started: When it was, seconds since 1970.
+        warm: Whether it has ended an epoch: before, it does not yet take its share of the GPU.
+        rate: The images a second that it has made since the number of workers was last changed; None while too few.
+    """
+
+    process: WorkerProcess
+    shape: str
+    attempts: frozenset[Path]
+    started: float = field(default_factory=time.time)
+    warm: bool = False
+    rate: float | None = None
+
+
+class SharedGpu:
+    """A job: the workers of one GPU. As a worker ends, or more becomes known of what runs need, others are started.
+
+    Args:
+        work: What there is to do.
+        needs: What is known of it.
+        gpu: The GPU.
+        inventory: Says what of it is taken.
+        name: What the files of its workers are called, with a place for their number.
+    """
+
+    def __init__(self, work: Work, needs: Needs, gpu: Gpu, inventory: Inventory, name: Callable[[int], str]) -> None:
+        self._work, self._needs, self._gpu, self._inventory, self._name = work, needs, gpu, inventory, name
+        self._left = [Attempt(path) for path in work.attempts]
+        self._workers: list[Worker] = []
+        self._held: dict[int, Attempt] = {}
+        self._unpackable: set[str] = set()
+        self._started = 0
+        self._others_gb = 0.0
+        self._cancelled = False
+        self._look_at = 0.0
+        self._unchanged_since = time.time()
+        self.waiting_since: float | None = None
+        self.beside: Sequence[SharedGpu] = ()
+        self._look()
+
+    def poll(self) -> bool:
+        """Return whether anything works here, or waits for memory that other programs hold.
+
+        Raises:
+            LaunchError: Workers die before they start a run, or no GPU has had room for any attempt for long.
+        """
+        alive = [worker for worker in self._workers if worker.process.poll()]
+        ended = len(alive) < len(self._workers)
+        if ended:
+            self._workers = alive
+            self._count_anew()
+        if not self._cancelled and (ended or time.monotonic() >= self._look_at):
+            try:
+                self._look()
+            except UserError as error:  # of one GPU: its runs go on elsewhere
+                log.warning("%s; going on without GPU %s", error.given, self._gpu.index)
+                self.cancel()
+        return bool(self._workers) or (self.waiting_since is not None and not self._cancelled)
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        for worker in self._workers:
+            worker.process.cancel()
+
+    def kill(self) -> None:
+        self._cancelled = True
+        for worker in self._workers:
+            worker.process.kill()
+
+    def is_stuck(self, now: float) -> bool:
+        """Say whether nothing has worked here for long, or nothing will."""
+        waits = self.waiting_since is not None and now - self.waiting_since > PATIENCE_S
+        return waits or (self._cancelled and not self._workers)
+
+    def _look(self) -> None:
+        """See what has ended and what is held, learn from it, and start workers as long as another one can begin."""
+        began = time.monotonic()
+        free = self._see()
+        now = time.monotonic()
+        self._look_at = now + max(LOOK_S, SHARE * (now - began))
+        self._learn()
+        self._end_surplus()
+        while wanted := choose(self._wanted(free), self._room(), self._most):
+            self._start(wanted, free)
+            free = [attempt for attempt in free if attempt.path != wanted.attempt]
+        if self._workers or not free:
+            self.waiting_since = None
+        else:
+            self._wait(free)
+
+    def _see(self) -> list[Attempt]:
+        """Note who holds what, and return the attempts that nobody has or is about to take."""
+        pids, left, free = {worker.process.pid for worker in self._workers}, [], []
+        self._held = {}
+        for attempt in self._left:
+            result = attempt.result()
+            if result is not None:
+                if result["status"] == "failed" and kind_of(str(result.get("cause", ""))) == MEMORY:
+                    self._unpackable.add(self._needs.shape(attempt.path))
+                continue
+            left.append(attempt)
+            if not is_held(attempt.claim):
+                free.append(attempt)
+            elif (owner := owner_of(attempt.claim)) and owner.host == socket.gethostname() and owner.pid in pids:
+                self._held[owner.pid] = attempt
+        self._left = left
+        for worker in self._workers:
+            if worker.process.pid not in self._held:  # it has just been started, and takes the first that is free
+                taken = next((attempt for attempt in free if attempt.path in worker.attempts), None)
+                free = [attempt for attempt in free if attempt != taken]
+        return free
+
+    def _wanted(self, free: list[Attempt]) -> list[Wanted]:
+        """Return the first free attempt of each shape, in the order in which they are wanted."""
+        first: dict[str, Path] = {}
+        for attempt in free:
+            first.setdefault(self._needs.shape(attempt.path), attempt.path)
+        return [Wanted(path, shape, self._allowance(shape)) for shape, path in first.items()]
+
+    def _allowance(self, shape: str) -> float | None:
+        """Return what is set aside for a worker; None, the whole GPU, also where the measured need has proved too small."""
+        return None if shape in self._unpackable else allowance(self._needs.memory_gb(shape, self._gpu.name))
+
+    def _most(self, shape: str) -> int:
+        return processes(self._needs.rates(shape, self._gpu.name))
+
+    def _room(self) -> Room:
+        """Return the GPU's memory as it is shared; where the driver does not tell our workers' part, others are taken to hold as before."""
+        usage = self._inventory.usage(self._gpu)
+        pids = [worker.process.pid for worker in self._workers]
+        if len(self._held) == len(pids) and all(pid in usage.processes for pid in pids):
+            self._others_gb = max(0.0, usage.used_gb - sum(usage.processes[pid] for pid in pids))
+        working = [(worker.shape, self._allowance(worker.shape)) for worker in self._workers]
+        return Room(self._gpu.memory_gb, self._others_gb, working)
+
+    def _learn(self) -> None:
+        """Keep what processes of one shape give together, once that many have worked side by side for long enough."""
+        number, shapes = len(self._workers), {worker.shape for worker in self._workers}
+        if len(shapes) != 1:
+            return
+        (shape,) = shapes
+        if number in self._needs.rates(shape, self._gpu.name):
+            return
+        if not all([self._warms(worker) for worker in self._workers]):
+            self._count_anew()
+            return
+        for worker in self._workers:
+            attempt = self._held.get(worker.process.pid)
+            latest = None if attempt is None else rate(attempt, self._unchanged_since)
+            worker.rate = worker.rate if latest is None else latest
+        rates = [worker.rate for worker in self._workers if worker.rate is not None]
+        if len(rates) == number:
+            self._needs.note_rate(shape, self._gpu.name, number, sum(rates))
+
+    def _warms(self, worker: Worker) -> bool:
+        attempt = self._held.get(worker.process.pid)
+        if attempt is not None and not worker.warm:
+            worker.warm = any(entry.time > worker.started for entry in journal.read(attempt.journal))
+        return worker.warm
+
+    def _count_anew(self) -> None:
+        """Forget how fast workers are: another number of them is at work from now on."""
+        self._unchanged_since = time.time()
+        for worker in self._workers:
+            worker.rate = None
+
+    def _end_surplus(self) -> None:
+        """Stop the latest workers where fewer give as much, and what begins anew of a shape that is packed no longer.
+
+        They leave checkpoints, from which their runs go on later.
+        """
+        most = min((self._most(worker.shape) for worker in self._workers), default=0)
+        for number, worker in enumerate(self._workers):
+            again = worker.shape in self._unpackable and worker.process.pid not in self._held
+            if number >= most or (again and len(self._workers) > 1):
+                worker.process.cancel()
+
+    def _start(self, wanted: Wanted, free: list[Attempt]) -> None:
+        alike = tuple(attempt.path for attempt in free if self._needs.shape(attempt.path) == wanted.shape)
+        work = replace(self._work, attempts=alike)
+        path = self._work.jobs / self._name(self._started)
+        process = WorkerProcess(work, path, environment(work.resources.threads, self._gpu.visible))
+        self._workers.append(Worker(process, wanted.shape, frozenset(alike)))
+        self._started += 1
+        self._count_anew()
+
+    def _wait(self, free: list[Attempt]) -> None:
+        """Wait for memory that other programs hold, until no GPU has had room for long."""
+        now = time.monotonic()
+        self.waiting_since = self.waiting_since or now
+        if all(gpu.is_stuck(now) for gpu in (self, *self.beside)):
+            least = min(one.allowance_gb or 0.0 for one in self._wanted(free))
+            raise LaunchError(
+                f"GPU {self._gpu.index} has had no room for {PATIENCE_S / 60:g} minutes: other programs hold {self._others_gb:.1f} of "
+                f"its {self._gpu.memory_gb:.1f} GB, and a run needs {least:.1f} GB\n  to do:   see who they are by nvidia-smi"
+            )
+
+
+def rate(attempt: Attempt, since: float) -> float | None:
+    """Return the images a second that an attempt has made since a time, over whole epochs but its first; None while they are too few.
+
+    Args:
+        attempt: The attempt.
+        since: Seconds since 1970.
+    """
+    entries = list(journal.read(attempt.journal))
+    whole = [
+        (entry.time - before.time, entry.metrics.get("train/images_per_s", 0.0))
+        for before, entry in pairwise(entries)
+        if before.time >= since
+    ]
+    seconds = sum(taken for taken, _ in whole)
+    return sum(taken * speed for taken, speed in whole) / seconds if seconds >= MEASURE_S else None

@@ -1,0 +1,162 @@
+"""The records of many runs at once. What has ended is read once and kept beside the workspace, for as long as its files are the same.
+
+The keeping is a matter of time alone: without the file, or with a damaged one, everything is read again. `slws verify` never uses it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from slws_lab.tracking.audit_digests import UNSEALED, seal, sealed
+from slws_lab.tracking.files import NotWritten, write_text
+from slws_lab.tracking.folder import Attempt, RunFolder, Workspace
+from slws_lab.tracking.record import Digest, Ends, Late, RunRecord, curves_of, record
+
+SETTLED_NS = 2 * 10**9  # a file that is as young may change again without its time showing it
+WORTH = 20  # the file is written anew where at least one record in so many is new
+READERS = ("record.py", "records.py", "folder.py", "journal.py", "files.py", "compare.py")
+Signature = list[int]
+
+
+def records(workspace: Workspace, run_ids: Sequence[str], study: str = "") -> list[RunRecord]:
+    """Read the records of runs, in the order asked for; a run without a folder is pending.
+
+    Args:
+        workspace: Where their folders are.
+        run_ids: Which.
+        study: Name under which those that have ended are kept for the next reader; empty to keep nothing.
+    """
+    if not study:
+        return [record(workspace.run(run_id)) for run_id in run_ids]
+    shelf = _Shelf(workspace.cache / f"records-{study}.json")
+    found = [shelf.record(workspace.run(run_id)) for run_id in run_ids]
+    shelf.keep()
+    return found
+
+
+class _Ends(Mapping[str, Ends]):
+    """The ends of a run's curves as they are kept: four numbers a metric, one behind the other."""
+
+    def __init__(self, places: dict[str, int], numbers: list[float]) -> None:
+        self._places, self._numbers = places, numbers
+
+    def __getitem__(self, name: str) -> Ends:
+        place = 4 * self._places[name]
+        step, *values = self._numbers[place : place + 4]
+        return Ends(int(step), *values)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+class _Shelf:
+    """The kept records of one study: run id -> signature of its files, and what is known of it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._new = path, 0
+        self._settled = time.time_ns() - SETTLED_NS
+        kept = _read(path)
+        self._metrics: list[list[str]] = kept["metrics"]
+        self._provenances: list[dict[str, Any]] = kept["provenances"]
+        self._runs: dict[str, list[Any]] = kept["runs"]
+        self._places = [{name: place for place, name in enumerate(names)} for names in self._metrics]
+        self._numbers = {str(one): i for kind in (self._metrics, self._provenances) for i, one in enumerate(kind)}
+
+    def record(self, folder: RunFolder) -> RunRecord:
+        kept = self._runs.get(folder.run_id)
+        if kept is None:
+            signature = _signature(folder, 1)
+            found = record(folder)
+        else:
+            signature = _signature(folder, kept[1])
+            if signature == kept[0]:
+                return self._told(folder, kept)
+            found = record(folder)
+        ended = found.attempts == 1 and found.result and found.result.get("status") == found.status
+        if ended and signature and max(signature) < self._settled and found.attempt == 1:
+            self._runs[folder.run_id] = [signature, found.attempt, *self._telling(found)]
+            self._new += 1
+        return found
+
+    def keep(self) -> None:
+        """Write the file anew, if enough is new; where that cannot be done, the next reader reads again."""
+        if self._new * WORTH >= max(len(self._runs), 1):
+            whole = {
+                "sha256": UNSEALED,  # first, since names of runs may hold anything
+                "read_by": _reader(),
+                "metrics": self._metrics,
+                "provenances": self._provenances,
+                "runs": self._runs,
+            }
+            with contextlib.suppress(NotWritten):
+                write_text(self._path, seal(json.dumps(whole, separators=(",", ":"))))
+
+    def _telling(self, found: RunRecord) -> list[Any]:
+        digest = found.digest
+        metrics = self._number(self._metrics, list(digest.ends))
+        made_by = self._number(self._provenances, digest.provenance)
+        numbers = [number for ends in digest.ends.values() for number in astuple(ends)]
+        return [found.status, found.cause, made_by, digest.data_fingerprint, metrics, numbers]
+
+    def _told(self, folder: RunFolder, kept: list[Any]) -> RunRecord:
+        _, number, status, cause, made_by, fingerprint, metrics, numbers = kept
+        attempt = Attempt(folder.path / f"attempt-{number}")
+        return RunRecord(
+            folder.run_id, status, number, 1, next_attempt=number + 1, cause=cause,
+            curves=Late(partial(curves_of, attempt)), result=Late(lambda: attempt.result() or {}),
+            kept=Digest(_Ends(self._places[metrics], numbers), self._provenances[made_by], fingerprint),
+        )  # fmt: skip
+
+    def _number(self, kind: list[Any], one: Any) -> int:
+        """Return the number of what many runs have in common, kept once."""
+        text = str(one)
+        if text not in self._numbers:
+            self._numbers[text] = len(kind)
+            kind.append(one)
+            self._places = [{name: place for place, name in enumerate(names)} for names in self._metrics]
+        return self._numbers[text]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return what was kept, if it is there, whole, and by the same reader."""
+    try:
+        content = path.read_bytes()
+        kept = json.loads(content)
+        if kept["read_by"] == _reader() and sealed(content, kept["sha256"]):
+            return dict(kept)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        pass  # what cannot be used is as good as absent
+    return {"metrics": [], "provenances": [], "runs": {}}
+
+
+def _signature(folder: RunFolder, number: int) -> Signature:
+    """Return what changes when a run gets another attempt, or its only one another journal or result; empty if it has not ended."""
+    place = os.fspath(folder.path)
+    try:
+        own, result = os.stat(place), os.stat(f"{place}/attempt-{number}/result.json")  # noqa: PTH116  # a Path takes longer to make
+    except OSError:
+        return []
+    try:
+        journal = os.stat(f"{place}/attempt-{number}/journal.jsonl")  # noqa: PTH116
+        curves = [journal.st_ino, journal.st_size, journal.st_mtime_ns]
+    except OSError:  # it failed before its first epoch was done
+        curves = []
+    return [own.st_mtime_ns, result.st_ino, result.st_size, result.st_mtime_ns, *curves]
+
+
+@cache
+def _reader() -> str:
+    """Return a digest of the code that reads records: another one may read other things in the same files."""
+    return hashlib.sha256(b"".join((Path(__file__).with_name(name)).read_bytes() for name in READERS)).hexdigest()

@@ -1,0 +1,254 @@
+"""Runs of commands as a worker executes them: results, failures, divergence, stops, kills, and what is left of them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from command.trainer import attempt_of, job_file, make_command_project, place
+from conftest import Folder
+
+from slws_lab import worker
+from slws_lab.spec import CommandRun, load_any_recipe
+from slws_lab.tracking import Attempt, differences, journal
+from slws_lab.tracking.causes import kind_of
+
+RESUME = 'resume: [--resume, "{run.dir}/checkpoint.pth"]\n'
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return make_command_project(tmp_path / "project")
+
+
+def run_of(folder: Folder, more: str = "", **values: Any) -> CommandRun:
+    """Return a run of the recipe with these lines added and these values of its fields."""
+    if more:
+        folder.recipe.write_text(folder.recipe.read_text() + more)
+    recipe = load_any_recipe(folder.recipe)
+    fields = {
+        name: field.model_copy(update={"value": values.get(name, field.value)}) for name, field in recipe.fields.items()
+    }  # type: ignore[union-attr]
+    return CommandRun.of(recipe.model_copy(update={"fields": fields}), 0)  # type: ignore[arg-type]
+
+
+def executed(folder: Folder, run: CommandRun, number: int = 1) -> tuple[Attempt, dict[str, Any]]:
+    attempt = attempt_of(folder, run, number)
+    worker.execute(attempt, place(folder))
+    return attempt, attempt.result() or {}
+
+
+def argv(attempt: Attempt) -> list[str]:
+    return list(json.loads((attempt.files / "argv.json").read_text()))
+
+
+def after(path: Path, lines: int) -> bool:
+    return path.exists() and len(path.read_text().splitlines()) >= lines
+
+
+def test_a_deit_style_script_gives_a_whole_record(folder: Folder) -> None:
+    attempt, result = executed(folder, run_of(folder))
+    entries = list(journal.read(attempt.journal))
+    lines = [json.loads(line) for line in (attempt.files / "log.txt").read_text().splitlines()]
+    assert [(e.step, e.metrics) for e in entries] == [
+        (i + 1, {"val/top1": one["test_acc1"], "train/loss": one["train_loss"]}) for i, one in enumerate(lines)
+    ]
+    assert (result["status"], result["epochs"], result["device"]) == ("finished", 3, "cpu")
+    assert result["metrics"] == entries[-1].metrics
+    assert list(result["provenance"]["modules"]) == ["main.py"]
+    assert "| * Epoch 2 Acc@1" in attempt.log.read_text()
+    assert attempt.lacks() == ""
+
+
+def test_a_worker_of_commands_loads_no_torch(folder: Folder) -> None:
+    job = job_file(folder, attempt_of(folder, run_of(folder)))
+    code = f"import sys; from pathlib import Path; from slws_lab.worker import run_job; run_job(Path({str(job)!r})); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], input="", capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_a_value_is_one_argument_whatever_is_in_it(folder: Folder) -> None:
+    note = "\"; touch x; $(touch y) 'z' {lr} $HOME *"
+    attempt, result = executed(folder, run_of(folder, note=note, amp=True))
+    assert result["status"] == "finished"
+    given = argv(attempt)
+    assert given[given.index("--note") + 1] == note
+    assert "--amp" in given and "--do" not in given
+    assert sorted(path.name for path in folder.path.iterdir()) == [
+        ".slws",
+        "experiments",
+        "main.py",
+        "pyproject.toml",
+        "studies",
+    ]
+
+
+def test_variables_of_the_environment_are_read_in_the_recipe_alone_and_change_no_id(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(folder, "env: {WHERE: '$DATA/{seed}'}\n")
+    text = folder.path / "main.py"
+    text.write_text(
+        "import os; print('where', os.environ['WHERE'], os.environ['OMP_NUM_THREADS'])\n" + text.read_text()
+    )
+    monkeypatch.setenv("DATA", "/data sets")
+    attempt, _ = executed(folder, run)
+    assert "| where /data sets/0 1\n" in attempt.log.read_text()
+    assert "/data" not in (attempt.path.parent / "run.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("do", "cause", "kind"),
+    [
+        ("raise", "exit code 1: ValueError: bad batch, token <MY_TOKEN>", "error"),
+        ("memory", "exit code 1: torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", "memory"),
+        ("memory-kill", "the command was ended by SIGKILL: RuntimeError: DataLoader worker: Cannot allocate memory", "memory"),
+        ("silent", "the command ended well and never gave train/loss, val/top1: nothing was found where the recipe says that metrics are", "error"),
+    ],
+)  # fmt: skip
+def test_a_failure_has_the_line_that_says_most_as_its_cause(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, do: str, cause: str, kind: str
+) -> None:
+    monkeypatch.setenv("MY_TOKEN", "hunter2hunter2")
+    attempt, result = executed(folder, run_of(folder, do=do))
+    assert (result["status"], result["cause"], kind_of(result["cause"]).name) == ("failed", cause, kind)
+    assert "hunter2" not in attempt.log.read_text()
+
+
+def test_a_metric_that_never_comes_is_named_with_the_keys_that_did(folder: Folder) -> None:
+    folder.recipe.write_text(folder.recipe.read_text().replace("test_acc1", "test_acc"))
+    _, result = executed(folder, run_of(folder))
+    assert result["cause"] == (
+        "the command ended well and never gave val/top1: keys found: train_lr, train_loss, test_acc1, test_loss, epoch, n_parameters"
+    )
+
+
+def test_a_metric_that_is_not_finite_ends_the_command_as_diverged(folder: Folder) -> None:
+    started = time.monotonic()
+    attempt, result = executed(folder, run_of(folder, do="diverge", pause=0.3, **{"train.epochs": 1000}))
+    assert (result["status"], result["cause"]) == ("diverged", "val/top1 became nan in step 2")
+    assert time.monotonic() - started < 60
+    assert "val/top1" not in result["metrics"] or result["metrics"]["val/top1"] == result["metrics"]["val/top1"]
+    assert attempt.lacks() == ""
+
+
+def test_a_command_that_is_killed_goes_back_and_fails_when_that_helps_no_more(folder: Folder) -> None:
+    attempt = attempt_of(folder, run_of(folder, do="kill"))
+    outcomes = [worker.execute(attempt, place(folder)) for _ in range(4)]
+    assert outcomes == ["lost", "lost", "lost", "failed"]
+    assert kind_of((attempt.result() or {})["cause"]).name == "lost"
+
+
+def test_patterns_give_the_same_numbers_as_the_file(folder: Folder) -> None:
+    text = folder.recipe.read_text().split("metrics:")[0]
+    pattern = r"metrics: {stdout: 'Epoch (?P<epoch>\d+) Acc@1 (?P<acc>\S+)', step: epoch, counts_from: 0, names: {val/top1: acc}}"
+    folder.recipe.write_text(text + pattern + "\n")
+    attempt, result = executed(folder, run_of(folder))
+    lines = [json.loads(line) for line in (attempt.files / "log.txt").read_text().splitlines()]
+    assert result["status"] == "finished"
+    assert [e.metrics["val/top1"] for e in journal.read(attempt.journal)] == [
+        round(one["test_acc1"], 3) for one in lines
+    ]
+
+
+def test_two_lines_of_python_are_enough_to_log(folder: Folder) -> None:
+    text = folder.recipe.read_text().split("metrics:")[0]
+    folder.recipe.write_text(text + "metrics: {names: [val/top1]}\n")
+    attempt, result = executed(folder, run_of(folder, do="log"))
+    assert (result["status"], result["epochs"]) == ("finished", 3)
+    assert [sorted(e.metrics) for e in journal.read(attempt.journal)] == [["train/extra", "val/top1"]] * 3
+
+
+@pytest.mark.parametrize("resume", ["", RESUME])
+def test_a_stop_is_no_death_and_the_run_ends_as_undisturbed(folder: Folder, resume: str) -> None:
+    run = run_of(folder, resume, pause=0.1)
+    undisturbed, _ = executed(folder, run, 1)
+    stopped = attempt_of(folder, run, 2)
+    assert worker.execute(stopped, place(folder, lambda: after(stopped.journal, 1))) == "interrupted"
+    done = len(list(journal.read(stopped.journal)))
+    assert 1 <= done < 3
+    assert psutil.Process().children(recursive=True) == []
+    assert worker.execute(stopped, place(folder)) == "finished"
+    assert ("--resume" in argv(stopped)) == bool(resume)
+    assert differences(undisturbed, stopped) == []
+    assert (stopped.result() or {})["resumes"] == 1
+    assert len((stopped.files / "log.txt").read_text().splitlines()) == 3
+
+
+def test_a_worker_that_is_killed_leaves_no_orphan_and_the_run_ends_as_undisturbed(folder: Folder) -> None:
+    run = run_of(folder, pause=0.3, do="child")
+    undisturbed, _ = executed(folder, run_of(folder, pause=0.3), 1)
+    killed = attempt_of(folder, run, 1)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "slws_lab.worker", str(job_file(folder, killed))], stdin=subprocess.PIPE
+    )
+    while not after(killed.journal, 1):
+        assert process.poll() is None
+        time.sleep(0.02)
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) == 3
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert psutil.wait_procs(family, timeout=20)[1] == []
+    assert killed.status is None
+    assert worker.execute(killed, place(folder)) == "finished"
+    first, second = (list(journal.read(attempt.journal)) for attempt in (undisturbed, killed))
+    assert [(e.step, e.metrics) for e in first] == [(e.step, e.metrics) for e in second]
+
+
+def test_a_script_that_has_changed_begins_the_attempt_again(folder: Folder) -> None:
+    run = run_of(folder, RESUME, pause=0.1)
+    attempt = attempt_of(folder, run)
+    assert worker.execute(attempt, place(folder, lambda: after(attempt.journal, 1))) == "interrupted"
+    script = folder.path / "main.py"
+    script.write_text(script.read_text() + "# changed\n")
+    assert worker.execute(attempt, place(folder)) == "finished"
+    assert "--resume" not in argv(attempt)
+    assert "starting over" in attempt.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("keep", "left"),
+    [("", ["argv.json", "checkpoint.pth", "log.txt"]), ("keep: ['*.pth']\n", ["checkpoint.pth"]), ("keep: []\n", [])],
+)
+def test_after_a_result_only_the_files_stay_that_the_recipe_keeps(folder: Folder, keep: str, left: list[str]) -> None:
+    attempt, result = executed(folder, run_of(folder, keep))
+    assert result["status"] == "finished"
+    assert sorted(path.name for path in attempt.files.iterdir()) == left
+
+
+def test_a_command_whose_claim_was_taken_is_ended_and_writes_no_more(folder: Folder) -> None:
+    attempt = attempt_of(folder, run_of(folder, pause=0.1, **{"train.epochs": 1000}))
+    steps = itertools.count()
+
+    def steal() -> bool:
+        if next(steps) == 5:
+            (desk,) = attempt.claim.iterdir()
+            desk.rename(attempt.path / "stolen")
+        return False
+
+    assert worker.execute(attempt, place(folder, steal)) == "taken"
+    assert psutil.Process().children(recursive=True) == []
+    assert attempt.status is None
+
+
+def test_a_shell_reads_the_command_where_the_recipe_asks_for_one(folder: Folder) -> None:
+    text = folder.recipe.read_text().replace("kind: command\n", "kind: command\nshell: true\n")
+    folder.recipe.write_text(
+        text.replace("--output_dir {run.dir}", "--output_dir {run.dir} | tee {run.dir}/printed && echo both")
+    )
+    attempt, result = executed(folder, run_of(folder, note="a b; touch x"))
+    assert result["status"] == "finished"
+    assert argv(attempt)[argv(attempt).index("--note") + 1] == "a b; touch x"
+    assert len((attempt.files / "printed").read_text().splitlines()) == 3
+    assert attempt.log.read_text().count("| both\n") == 1
+    assert not (folder.path / "x").exists()

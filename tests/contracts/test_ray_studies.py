@@ -1,0 +1,135 @@
+"""Studies on a real Ray: the records equal those of the local launcher bit by bit, whatever happens to nodes, jobs and the command."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import RECIPE, STUDY, Folder, make_project, numbers, start_slws
+from ray_nodes import Nodes, can_hide, is_alive, kill_tree
+from slurm_cluster import wait_for
+
+from slws_lab.tracking import Attempt, Workspace, is_held
+from slws_lab.tracking.claim import owner_of
+
+pytestmark = [pytest.mark.ray, pytest.mark.skipif(find_spec("ray") is None, reason="needs the package ray")]
+
+TWO = STUDY.replace("seeds: 3", "seeds: 1")
+LONG_RECIPE = RECIPE.replace("epochs: 2", "epochs: 24")
+
+
+def project(path: Path, known: Folder, study: str = STUDY, recipe: str = RECIPE) -> Folder:
+    folder = make_project(path, study, recipe)
+    shutil.copytree(known.workspace / "cache", folder.workspace / "cache")
+    return folder
+
+
+def attempts(folder: Folder) -> list[Attempt]:
+    return [attempt for run in Workspace(folder.workspace).folders() for attempt in run.attempts()]
+
+
+def starts(attempt: Attempt) -> list[int]:
+    """Return the processes that have started an attempt."""
+    lines = attempt.starts.read_text().splitlines() if attempt.starts.exists() else []
+    return [line["pid"] for line in map(json.loads, lines) if "pid" in line]
+
+
+def records(folder: Folder) -> list[dict[str, str]]:
+    """Return the records, but for the code, which its authors may change meanwhile."""
+    rows = numbers(folder.path / "reports/tiny/records.csv")
+    return [{name: value for name, value in row.items() if name not in ("code", "commit")} for row in rows]
+
+
+def table(folder: Folder) -> str:
+    return (folder.path / "reports/tiny/table.md").read_text()
+
+
+def without_ray() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+
+
+def test_a_study_in_the_workspace_then_over_ray_equals_the_local_one_though_its_command_is_killed_and_nothing_outlives_it(
+    tmp_path: Path, finished: Folder
+) -> None:
+    folder = project(tmp_path / "there", finished)
+    short = Path(tempfile.mkdtemp(prefix="t"))  # names of sockets stand in it
+    own = {**without_ray(), "RAY_TMPDIR": str(short)}
+    process = start_slws(folder, "run", "tiny", "--launcher", "ray", env=own)
+    wait_for(lambda: any(attempt.status for attempt in attempts(folder)), "result")
+    mine = psutil.Process(process.pid).children(recursive=True)
+    assert any("raylet" in one.name() for one in mine)
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not any(is_alive(one) for one in mine), "end of Ray", 60)
+    wait_for(lambda: not list(short.iterdir()), "removal of Ray's files")
+    assert not any(is_held(attempt.claim) for attempt in attempts(folder))
+    folder.study.write_text(STUDY.replace("{gpus: 0}", "{gpus: 0, ray: {shared: false}}"))
+    process = start_slws(folder, "run", "tiny", "--launcher", "ray", env=own)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, out + err
+    assert of_others(err) == []
+    assert records(folder) == records(finished)
+    assert table(folder) == table(finished)
+    assert list((folder.workspace / "jobs").iterdir()) == []
+    short.rmdir()  # nothing is in it
+
+
+@pytest.mark.skipif(not can_hide(), reason="needs root, to hide the workspace from a node")
+def test_runs_of_a_lost_node_that_did_not_see_the_workspace_and_of_a_killed_actor_go_on_elsewhere_with_the_same_bits(
+    tmp_path: Path, finished: Folder
+) -> None:
+    here, there = (project(tmp_path / name, finished, TWO, LONG_RECIPE) for name in ("here", "there"))
+    with Nodes(cpus=1) as nodes:
+        blind = nodes.add_hidden(1, there.path)
+        undisturbed = start_slws(here, "run", "tiny")
+        nodes.wait(2)
+        process = start_slws(
+            there, "run", "tiny", "--launcher", "ray", env={**os.environ, "RAY_ADDRESS": nodes.address}
+        )
+        wait_for(lambda: process.poll() is not None or all_saved(there), "checkpoints")
+        assert process.poll() is None, process.communicate()
+        holders = [owner.pid for attempt in attempts(there) if (owner := owner_of(attempt.claim))]
+        assert process.pid in holders  # the command itself holds the claim of what is away
+        (seeing,) = set(holders) - {process.pid}
+        killed = [*kill_tree(blind), *kill_tree(psutil.Process(seeing).ppid())]
+        pids = {pid for attempt in attempts(there) for pid in starts(attempt)}
+        assert pids <= {one.pid for one in killed}
+        out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, out + err
+    assert of_others(err) == []
+    assert undisturbed.wait(240) == 0
+    assert records(there) == records(here)
+    assert table(there) == table(here)
+    assert [(len(starts(attempt)), (attempt.result() or {})["resumes"]) for attempt in attempts(there)] == [(2, 1)] * 2
+    assert list((there.workspace / "jobs").iterdir()) == []
+    assert not any(psutil.pid_exists(pid) for attempt in attempts(there) for pid in starts(attempt))
+
+
+def of_others(err: str) -> list[str]:
+    """Return the lines on the terminal that are none of ours."""
+    return [line for line in err.splitlines() if line.strip() and "runs ended" not in line]
+
+
+def all_saved(folder: Folder) -> bool:
+    """Say whether both runs are executed and have a checkpoint."""
+    found = attempts(folder)
+    saved = [(attempt.checkpoint / "resume.pt").exists() and is_held(attempt.claim) for attempt in found]
+    return len(found) == 2 and all(saved)
+
+
+def test_an_address_of_nothing_is_one_message(tmp_path: Path, finished: Folder) -> None:
+    folder = project(
+        tmp_path / "project", finished, TWO.replace("{gpus: 0}", "{gpus: 0, ray: {address: '127.0.0.1:9'}}")
+    )
+    process = start_slws(folder, "run", "tiny", "--launcher", "ray", env=without_ray())
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (2, "")
+    assert "no Ray cluster answers at '127.0.0.1:9'" in err
+    assert "resources.ray.address" in err
+    assert "Traceback" not in err

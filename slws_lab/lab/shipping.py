@@ -7,12 +7,14 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from slws_lab.lab.project import Project, open_workspace
 from slws_lab.tracking import Workspace
 from slws_lab.tracking.files import NotWritten
 from slws_lab.tracking.mirror import (
+    Memory,
     Mirror,
     MirrorAway,
     MirrorBusy,
@@ -37,7 +39,7 @@ class Shipping:
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        self._ended = threading.Event()
+        self._ended, self._memory = threading.Event(), Memory()
         self._thread = threading.Thread(target=self._now_and_then, name="shipping", daemon=True)
 
     def start(self) -> None:
@@ -60,7 +62,7 @@ class Shipping:
         rest = 0.0
         while not self._ended.wait(max(EVERY_S, rest)):
             started = time.monotonic()
-            _attempt(self._project, 0.0, ship)
+            _attempt(self._project, 0.0, partial(ship, memory=self._memory))
             rest = 10 * (time.monotonic() - started)
 
 
@@ -114,8 +116,12 @@ def _attempt(project: Project, patience_s: float, act: Act) -> str:
             return f"what is noted of MLflow cannot be written ({told}); nothing is lost: `slws sync` sends it later"
 
 
-def ship(project: Project) -> Shipped:
+def ship(project: Project, memory: Memory | None = None) -> Shipped:
     """Bring MLflow up to date with a study's run folders, and with its report if there is one.
+
+    Args:
+        project: The study.
+        memory: See `Mirror.ship`.
 
     Raises:
         MirrorAway: The store cannot be reached.
@@ -124,7 +130,7 @@ def ship(project: Project) -> Shipped:
     with Mirror.open(project.workspace, None) as mirror:
         for left in project.workspace.path.glob(".mlflow.db.*.tmp*"):  # by a process that was killed while it made one
             left.unlink(missing_ok=True)
-        shipped = mirror.ship(project.study, project.design)
+        shipped = mirror.ship(project.study, project.design, memory)
         _attach(mirror, project)
     return shipped
 

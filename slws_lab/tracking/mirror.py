@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -86,15 +86,20 @@ class Mirror:
             lock.__exit__()
             raise
 
-    def ship(self, study: Study, design: Design) -> Shipped:
+    def ship(self, study: Study, design: Design, memory: Memory | None = None) -> Shipped:
         """Send what the store lacks of a study: experiment, parent, children, metric points, how they ended.
+
+        Args:
+            study: The study.
+            design: Its arms and seeds.
+            memory: Of this process's passes so far, for one of many beside a running study; None looks at everything.
 
         Raises:
             MirrorAway: The store cannot be reached; the next pass goes on from there.
         """
         self._still_alone()
         with reaching(self._workspace, self._store.uri):
-            return _Pass(self._workspace, self._store, study, design).run()
+            return _Pass(self._workspace, self._store, study, design, memory or Memory()).run()
 
     def forget(self, study: Study, design: Design) -> None:
         """Delete the study's runs in the store that this workspace's folders can make again, and no others.
@@ -155,11 +160,29 @@ class Mirror:
         return self._store.experiment(study.spec.name, experiment_tags(study))
 
 
+@dataclass
+class Memory:
+    """What a process remembers of its passes over one study, so that the next looks at what has not ended yet and at nothing else.
+
+    A run that is executed again, or changed in MLflow, after it was seen to have ended is left to a pass without memory.
+
+    Attributes:
+        stamp: The state of the noted offsets when the last pass ended: another one means that another process has shipped since.
+        there: Run id -> child, and the parent by its own key.
+        ended: Run id -> how and when it has ended.
+    """
+
+    stamp: tuple[int, ...] = ()
+    there: dict[str, Run] = field(default_factory=dict)
+    ended: dict[str, Content] = field(default_factory=dict)
+
+
 class _Pass:
     """One pass over one study."""
 
-    def __init__(self, workspace: Workspace, store: Store, study: Study, design: Design) -> None:
+    def __init__(self, workspace: Workspace, store: Store, study: Study, design: Design, memory: Memory) -> None:
         self._workspace, self._store, self._study, self._design = workspace, store, study, design
+        self._memory = memory
         self._offsets = Offsets(workspace.mirror / f"{study.spec.name}.json")
         self._experiment = store.experiment(study.spec.name, experiment_tags(study))
         self._there: dict[str, Run] = {}
@@ -168,25 +191,44 @@ class _Pass:
         self._points = 0
 
     def run(self) -> Shipped:
-        found = self._store.runs(self._experiment, self._study.spec.name)
-        self._there = self._one_each(found)
+        if not self._memory.there or self._memory.stamp != self._offsets.stamp:
+            self._memory.ended = {}
+            self._there = self._one_each(self._store.runs(self._experiment, self._study.spec.name))
+        else:
+            self._remember()
+        self._memory.there = {}  # until this pass has ended well
         wanted = self._wanted()
-        parent_content = mirror_content.parent(self._study, self._design, {i: c for i, (_, c) in wanted.items()})
+        contents = self._memory.ended | {run_id: content for run_id, (_, content) in wanted.items()}
+        parent_content = mirror_content.parent(self._study, self._design, contents)
         parent = self._parent or self._store.create(self._experiment, parent_content)
         for run_id, (attempt, content) in wanted.items():
             content.tags["mlflow.parentRunId"] = parent.info.run_id
             self._ship_child(run_id, attempt, content)
+            if content.status == "FINISHED":
+                status = {"slws.status": content.tags["slws.status"]}
+                self._memory.ended[run_id] = replace(
+                    content, tags=status, params={}, figures={}
+                )  # what the parent's needs
         self._store.update(parent, parent_content, [])
         self._offsets.close(run.info.run_id for run in self._there.values())
+        self._memory.there = {**self._there, PARENT: parent}
+        self._memory.stamp = self._offsets.stamp
         return Shipped(len(self._touched), self._points)
 
+    def _remember(self) -> None:
+        """Ask the store anew for what had not ended, and for nothing else."""
+        ended = self._memory.ended
+        fresh = {key: run if key in ended else self._store.again(run) for key, run in self._memory.there.items()}
+        self._there = {key: run for key, run in fresh.items() if run is not None}
+        self._parent = self._there.pop(PARENT, None)
+
     def _wanted(self) -> dict[str, tuple[Attempt, Content]]:
-        """Return what each run that was begun should look like, breadth first."""
+        """Return what each run that was begun should look like, breadth first; without those that are known to have ended."""
         wanted = {}
         for seed in self._design.seeds:
             for arm in self._design.arms:
                 run_id = self._design.run_ids[arm.id, seed]
-                attempt = self._workspace.run(run_id).chosen()
+                attempt = None if run_id in self._memory.ended else self._workspace.run(run_id).chosen()
                 if attempt is not None and (run_id in self._there or mirror_content.begun(attempt)):
                     wanted[run_id] = attempt, self._content(arm, seed, attempt)
         return wanted

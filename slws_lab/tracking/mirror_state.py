@@ -29,6 +29,15 @@ class Offsets:
         self._prefixes: dict[str, str] = kept.get("prefixes", {})
         self._new: dict[str, int] = {}
 
+    @property
+    def stamp(self) -> tuple[int, ...]:
+        """What tells this state of the file from any other; empty where it is not there."""
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return ()
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
     def of(self, run: str) -> int:
         """Return up to which byte the journal was certainly sent."""
         return self._new.get(run, self._offsets.get(run, 0))

@@ -137,6 +137,11 @@ class Store:
         mine = [run for run in found if run.data.tags.get(WORKSPACE) in known]
         return sorted(mine, key=lambda run: -len(run.data.metrics))
 
+    def again(self, run: Run) -> Run | None:
+        """Return a run as the store holds it now; None if somebody has deleted it."""
+        found = self._client.get_run(run.info.run_id)
+        return found if found.info.lifecycle_stage == "active" else None
+
     def create(self, experiment: str, content: Content) -> Run:
         """Create a run with its tags, so that it is found again whatever happens next."""
         started = None if content.started is None else milliseconds(content.started)

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from slws_lab.tracking import Claim, Workspace, journal, mirror_store, read_json
-from slws_lab.tracking.mirror import Mirror, MirrorAway, MirrorBusy, Shipped, default_uri, own_uri, ui_command
+from slws_lab.tracking.mirror import Memory, Mirror, MirrorAway, MirrorBusy, Shipped, default_uri, own_uri, ui_command
 from slws_lab.tracking.mirror_audit import audit_mirror
+from slws_lab.tracking.mirror_state import Offsets
 
 
 def test_twelve_runs_arrive_whole_and_once(mirrored: Any) -> None:
@@ -126,6 +127,86 @@ def test_killed_between_sending_and_noting(mirrored: Any, arrived: int, monkeypa
         wanted = [(step, mirrored.value(name, step, 0), 10**12 + step * 1000) for step in range(1, 5)]
         assert mirrored.history(child, name) == wanted
     assert read_json(mirrored.workspace.mirror / "rates.json")["open"] is False
+
+
+def _remembering(mirrored: Any, memory: Memory) -> tuple[Shipped, list[str]]:
+    """Make a pass with a memory; return what it sent, and which runs it looked at in the store or the workspace."""
+    looked: list[str] = []
+    study, design = mirrored.study()
+    real = mirror_store.Store.update
+
+    def update(self: Any, run: Any, content: Any, points: Any) -> bool:
+        looked.append(content.tags.get("slws.run_id", "parent"))
+        return real(self, run, content, points)
+
+    with pytest.MonkeyPatch.context() as patch, Mirror.open(mirrored.workspace, mirrored.uri) as mirror:
+        patch.setattr(mirror_store.Store, "update", update)
+        return mirror.ship(study, design, memory), looked
+
+
+def test_a_pass_with_a_memory_looks_at_what_has_not_ended_only(mirrored: Any) -> None:
+    memory = Memory()
+    (first, one), (second, two) = mirrored.start(0), mirrored.start(1)
+    for attempt in (one, two):
+        mirrored.write(attempt, range(1, 3))
+    assert _remembering(mirrored, memory) == (Shipped(2, 12), [first.run_id, second.run_id, "parent"])
+    mirrored.write(one, range(3, 4))
+    mirrored.finish(one)
+    sent, looked = _remembering(mirrored, memory)
+    assert (sent.runs, looked) == (1, [first.run_id, second.run_id, "parent"])
+    third, three = mirrored.start(2)
+    for attempt, steps in ((two, range(3, 4)), (three, range(1, 4))):
+        mirrored.write(attempt, steps)
+        mirrored.finish(attempt)
+    sent, looked = _remembering(mirrored, memory)
+    assert (sent.runs, looked) == (2, [second.run_id, third.run_id, "parent"])
+    assert _remembering(mirrored, memory) == (Shipped(0, 0), ["parent"])
+    assert mirrored.parent().data.tags["slws.status"] == "3 finished, 1 pending"
+    _, four = mirrored.start(3)
+    mirrored.write(four, range(1, 4))
+    mirrored.finish(four)
+    assert _remembering(mirrored, memory)[0] == Shipped(1, 9)
+    assert mirrored.ship() == Shipped(0, 0)
+    mirrored.check_equal()
+
+
+def test_a_memory_is_forgotten_when_another_process_has_shipped(mirrored: Any) -> None:
+    memory = Memory()
+    folder, attempt = mirrored.start()
+    assert _remembering(mirrored, memory)[0] == Shipped(0, 0)
+    mirrored.write(attempt, range(1, 4))
+    assert mirrored.ship() == Shipped(1, 9), "the other process, which makes the child"
+    assert _remembering(mirrored, memory)[0] == Shipped(0, 0)
+    assert list(mirrored.children()) == [folder.run_id]
+
+
+def test_a_pass_that_broke_off_is_not_remembered(mirrored: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = Memory()
+    folder, attempt = mirrored.start()
+    _remembering(mirrored, memory)
+    mirrored.write(attempt, range(1, 4))
+
+    def break_off(*_: Any) -> None:
+        raise RuntimeError("planted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Offsets, "close", break_off)
+        with pytest.raises(RuntimeError, match="planted"):
+            _remembering(mirrored, memory)
+    assert _remembering(mirrored, memory)[0] == Shipped(0, 0)
+    assert list(mirrored.children()) == [folder.run_id]
+    assert len(mirrored.history(mirrored.children()[folder.run_id], "val/top1")) == 3
+
+
+def test_a_run_that_somebody_deletes_meanwhile_comes_back(mirrored: Any) -> None:
+    memory = Memory()
+    folder, attempt = mirrored.start()
+    mirrored.write(attempt, range(1, 3))
+    _remembering(mirrored, memory)
+    mirrored.client.delete_run(mirrored.children()[folder.run_id].info.run_id)
+    mirrored.write(attempt, range(3, 4))
+    mirrored.finish(attempt)
+    assert _remembering(mirrored, memory)[0] == Shipped(1, 9)
 
 
 def test_states_of_a_run(mirrored: Any) -> None:

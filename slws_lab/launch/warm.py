@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -112,4 +113,8 @@ class Warm:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         while self._waiting:
-            self._waiting.pop().end()
+            one = self._waiting.pop()
+            one.end()
+            for folder in (one.log.parent, one.log.parent.parent):  # jobs and workspace, if they were made for nothing
+                with contextlib.suppress(OSError):
+                    folder.rmdir()

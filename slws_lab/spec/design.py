@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from slws_lab.spec.identity import run_id
+from slws_lab.spec.identity import run_ids
 from slws_lab.spec.kinds import AnyRecipe, AnyRun, run_of
 from slws_lab.spec.levels import Settings
 
@@ -109,7 +109,8 @@ class Design:
     @cached_property
     def run_ids(self) -> dict[tuple[str, int], str]:
         """Map (arm id, seed) to run id."""
-        return {(arm.id, seed): run_id(arm.run(seed)) for seed in self.seeds for arm in self.arms}
+        found = {arm.id: run_ids(arm.recipe, self.seeds) for arm in self.arms}
+        return {(arm.id, seed): found[arm.id][seed] for seed in self.seeds for arm in self.arms}
 
     @cached_property
     def ranks(self) -> int:

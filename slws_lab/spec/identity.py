@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -83,3 +84,10 @@ def digest(spec: AnyRecipe) -> str:
 def run_id(run: AnyRun) -> str:
     """Return a run's id, `<model>-s<seed>-<12 hex>`, of a command `<its name>-s...`: also the name of its folder."""
     return f"{run.title}-s{run.seed}-{digest(run)}"
+
+
+def run_ids(recipe: AnyRecipe, seeds: Iterable[int]) -> dict[int, str]:
+    """Return seed -> run id of a recipe's runs: as `run_id` of each, but what they have in common is computed once."""
+    own = json.loads(canonical(recipe))
+    digests = {seed: hashlib.sha256(_json({**own, "seed": seed}).encode()).hexdigest()[:12] for seed in seeds}
+    return {seed: f"{recipe.title}-s{seed}-{digest}" for seed, digest in digests.items()}

@@ -9,6 +9,8 @@ import pytest
 from pydantic import create_model
 
 from slws_lab.spec import Recipe, RunSpec, canonical, digest, flatten, identity, run_id
+from slws_lab.spec.identity import run_ids
+from slws_lab.spec.kinds import parse_recipe, run_of
 
 MINIMAL: dict[str, Any] = {
     "kind": "train", "model": {"name": "m"}, "data": {"name": "d"}, "train": {"epochs": 2, "batch_size": 8}, "seed": 3,
@@ -21,6 +23,16 @@ def make(**changes: Any) -> RunSpec:
 
 def test_a_known_run_has_its_golden_id() -> None:
     assert run_id(make()) == "m-s3-8ad2c45cc230"
+
+
+def test_the_ids_of_many_seeds_are_those_of_each() -> None:
+    command = parse_recipe({
+        "kind": "command", "name": "c", "command": "x {a.b} {seed}", "metrics": {"stdout": "(?P<m>.)", "names": {"val/m": "m"}},
+        "fields": {"a.b": {"type": "float", "value": 1e-5}, "idle": {"type": "int", "value": 1}},
+    })  # fmt: skip
+    training = Recipe.model_validate({name: value for name, value in MINIMAL.items() if name != "seed"})
+    for recipe in (command, training):
+        assert run_ids(recipe, (0, 3, 2**31 - 1)) == {s: run_id(run_of(recipe, s)) for s in (0, 3, 2**31 - 1)}
 
 
 def test_every_default_is_pinned_at_its_present_value() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from slws_lab.analysis import Best, Contrast, Estimate, ResultTable, Undeclared, confounded
 from slws_lab.reports import looks, wording
 from slws_lab.reports.cells import beside_factors
-from slws_lab.spec import StudySpec
+from slws_lab.spec import CommandRecipe, StudySpec
 
 
 def main_notes(
@@ -15,7 +15,7 @@ def main_notes(
     study = table.study
     tested = any(c.p is not None for c in contrasts)
     notes = [
-        _what(study),
+        _what(table),
         _unequal(estimates),
         _missing(table),
         _diverged(estimates),
@@ -48,15 +48,16 @@ def contrasts_notes(table: ResultTable, contrasts: tuple[Contrast, ...]) -> tupl
     )  # fmt: skip
 
 
-def _what(study: StudySpec) -> str:
-    metric = study.metric
+def _what(table: ResultTable) -> str:
+    metric = table.study.metric
     unit = " in percent" if metric.in_percent else ""
+    mean = f"Mean ± standard deviation over the n finished runs (one a seed) of {metric.name}{unit}"
+    if isinstance(table.design.arms[0].recipe, CommandRecipe):  # nobody here knows its data and weights
+        at = "its last step" if metric.at == "last" else "each run's best step, which flatters every arm"
+        return f"{mean}, as the command gave it at {at}."
     weights = "the weights' moving average (EMA)" if metric.weights == "ema" else "the plain weights"
     at = "at the last epoch" if metric.at == "last" else "at each run's best epoch, which flatters every arm"
-    return (
-        f"Mean ± standard deviation over the n finished runs (one a seed) of {metric.name}{unit}, on the validation "
-        f"split, with {weights}, {at}."
-    )
+    return f"{mean}, on the validation split, with {weights}, {at}."
 
 
 def _unequal(estimates: tuple[Estimate, ...]) -> str:

@@ -8,7 +8,7 @@ import pytest
 from conftest import REPOSITORY, Folder, Slws
 
 from slws_lab.lab import science
-from slws_lab.spec import expand, load_recipe, load_study
+from slws_lab.spec import expand, load_any_recipe, load_study
 from slws_lab.tracking import Workspace, journal
 
 COMMANDS = (
@@ -135,8 +135,12 @@ def _plant(project: Folder, device: str = "cpu") -> None:
 def test_schema_accepts_our_own_files(kind: str, slws: Slws, capsys: pytest.CaptureFixture[str]) -> None:
     assert slws("schema", kind) == 0
     schema = json.loads(capsys.readouterr().out)
-    assert schema["additionalProperties"] is False
-    assert ("factors" if kind == "study" else "train") in schema["properties"]
+    kinds = [schema] if kind == "study" else [schema["$defs"][name] for name in ("Recipe", "CommandRecipe")]
+    assert all(one["additionalProperties"] is False for one in kinds)
+    assert all(
+        name in one["properties"]
+        for name, one in zip(["factors"] if kind == "study" else ["train", "command"], kinds, strict=True)
+    )
 
 
 def test_schema_of_something_else_is_refused(slws: Slws, capsys: pytest.CaptureFixture[str]) -> None:
@@ -164,4 +168,4 @@ def test_every_study_and_recipe_of_the_repository_loads() -> None:
     for path in (REPOSITORY / "studies").glob("*.yaml"):
         load_study(path)
     for path in (REPOSITORY / "experiments").glob("*.yaml"):
-        load_recipe(path)
+        load_any_recipe(path)

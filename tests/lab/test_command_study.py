@@ -39,6 +39,7 @@ def test_the_study_ends_in_records_and_a_table(done: Folder) -> None:
     ]
     assert all(row["val/top1"] and row["train/loss"] for row in found)
     table = (done.path / "reports/tiny/table.md").read_text()
+    assert "as the command gave it at its last step" in table and "validation split" not in table
     assert "| 0.3 |" in table and "helps" in table
 
 

@@ -113,12 +113,16 @@ def timed(make: Command, database: Path) -> float:
         own = folder / ".slws" / "mlflow.db"  # where slws looks for it; the others are told
         own.parent.mkdir()
         shutil.copy(database, own)
-        environment = {
-            **os.environ,
+        path = os.pathsep.join(
+            filter(None, (str(PEERS), os.environ.get("PYTHONPATH")))
+        )  # jobs of peers import the training by name
+        settings = {
             "OMP_NUM_THREADS": "1",
             "RAY_USAGE_STATS_ENABLED": "0",
             "MLFLOW_DISABLE_TELEMETRY": "true",
+            "PYTHONPATH": path,
         }
+        environment = {**os.environ, **settings}
         command = make(folder)
         if make is not _slws:
             environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{own}"

@@ -33,7 +33,7 @@ SEEDS = 10
 RECIPE = """\
 kind: command
 name: nothing
-command: "printf 'top1 %s\\n' {run.value}{seed}"
+command: "printf 'top1 %s, %s\\n' {run.value}{seed} {run.other}"
 fields:
   run.value: {type: int, value: 10}
   run.other: {type: int, value: 0}

@@ -43,10 +43,17 @@ class ResultTable:
     records: dict[str, RunRecord] = field(repr=False)
 
     @classmethod
-    def of(cls, study: Study, design: Design, workspace: Workspace) -> ResultTable:
-        """Read the records of a study's runs from a workspace."""
+    def of(cls, study: Study, design: Design, workspace: Workspace, *, kept: bool = True) -> ResultTable:
+        """Read the records of a study's runs from a workspace.
+
+        Args:
+            study: The study as loaded.
+            design: Its arms and seeds.
+            workspace: Where the runs are.
+            kept: Whether those that have ended may come from what was kept of them; see `tracking.records`.
+        """
         run_ids = list(design.run_ids.values())
-        found = records(workspace, run_ids, study.spec.name)
+        found = records(workspace, run_ids, study.spec.name if kept else "")
         return cls(study.spec, design, dict(zip(run_ids, found, strict=True)))
 
     def record(self, arm_id: str, seed: int) -> RunRecord:

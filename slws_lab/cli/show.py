@@ -185,14 +185,14 @@ def explanation(known: Any, json: bool) -> None:
     for attempt in known.attempts:
         result = attempt.result() or {}
         counts = "  <- the tables use this one" if attempt.number == record.attempt else ""
-        began = f", {_time(result['started'])}, {result['host']}, {result['device']}" if result else ""
+        began = f", {_time(result['started'])}, {result['host']}, {result['device']}" if "started" in result else ""
         line(f"attempt {attempt.number}: {attempt.status or 'not ended'}{began}{counts}\n    log: {attempt.log}")
     made_by = record.result.get("provenance", {})
     if made_by:
         dirty = " with uncommitted changes" if made_by.get("dirty") else ""
         line(f"made by commit {made_by.get('commit') or 'unknown'}{dirty}, code {made_by['code']}, "
              f"data {record.result.get('data_fingerprint', 'unknown')}, scan {record.result.get('scan_backend') or 'none'}, "
-             f"{record.result['threads']} thread(s)")  # fmt: skip
+             f"{record.result.get('threads', 'unknown')} thread(s)")  # fmt: skip
         line("with " + ", ".join(f"{name} {version}" for name, version in made_by["packages"].items()))
     _notes(record.result)
     for reason in known.stale:
@@ -301,12 +301,15 @@ def _lost(found: Iterable[Lost], project: Project | None = None) -> None:
 
 def _cluster(cluster: Cluster, project: Project | None) -> None:
     first = cluster.runs[0]
-    line(f"    e.g. {first.label}, seed {first.seed}: {_relative(first.log)}")
+    shut = (
+        cluster.kind is not None and cluster.kind.name == "folder"
+    )  # it never began: there is no log, and no failure to retry
+    line(f"    e.g. {first.label}, seed {first.seed}: {_relative(first.log.parent if shut else first.log)}")
     if cluster.kind is None:
         line("    diverging is a result: it is counted, and not tried again")
         return
     line(f"    {cluster.kind.todo}")
-    if project is not None:
+    if project is not None and not shut:
         line(f"    retry: slws run {_relative(project.study.source.path)} --retry {cluster.kind.name}")
 
 

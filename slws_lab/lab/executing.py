@@ -142,7 +142,7 @@ def execute(place: Place, batches: Iterable[Batch]) -> Outcome:
         interrupted = True
     finally:
         mirror = shipping.finish()
-    watched.look()
+    watched.look(whole=True)
     failed = tuple(ended.lost for ended in watched.ended.values() if ended.status == "failed")
     return Outcome(watched.total, failed, interrupted, time.monotonic() - started, mirror, halted)
 

@@ -83,7 +83,10 @@ def check(project: Project, asked: Asked | None = None) -> dict[str, dict[str, A
     if new:
         recipes = [arm.recipe.model_dump(mode="json") for arm in new.values()]
         question = {"recipes": recipes, "root": str(project.study.root), "scan": scan}
-        answers = (asked(question) if asked else None) or ask("training", question)
+        foreign = any(
+            recipe["models"] for recipe in recipes
+        )  # what a user's file does to a process must reach no other recipe's run
+        answers = (asked(question) if asked and not foreign else None) or ask("training", question)
         for arm, answer in zip(new.values(), answers, strict=True):
             if "error" in answer:
                 error = answer["error"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from slws_lab.lab.planning import Plan
 from slws_lab.tracking import Attempt
-from slws_lab.tracking.causes import MEMORY, Kind, brief, kind_of, normalised, place_in
+from slws_lab.tracking.causes import MEMORY, Kind, brief, kind_of, nan_step, normalised, place_in
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,14 @@ class Cluster:
 
     @property
     def cause(self) -> str:
-        """The first run's cause, in brief."""
-        return brief(self.runs[0].cause) or "no cause recorded"
+        """Their cause in brief: the first run's, but for the steps at which each diverged."""
+        steps = sorted({step for run in self.runs if (step := nan_step(run.cause)) is not None})
+        said = brief(self.runs[0].cause) or "no cause recorded"
+        return (
+            said.replace(f"at step {nan_step(self.runs[0].cause)}", f"at steps {steps[0]} to {steps[-1]}")
+            if len(steps) > 1
+            else said
+        )
 
 
 def clusters(lost: Iterable[Lost]) -> list[Cluster]:

@@ -121,7 +121,7 @@ def _report(verdict: Verdict, project: Project) -> bool:
     """Check a study's report; return whether there is one and it is as it should be."""
     if not project.report_folder.is_dir():
         return False
-    table = ResultTable.of(project.study, project.design, project.workspace)
+    table = ResultTable.of(project.study, project.design, project.workspace, kept=False)
     found = check(project.report_folder, table)
     verdict.reports += 1
     mend = f"slws report {_word(project)}{_options(project, out=True)}"

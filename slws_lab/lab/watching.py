@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from slws_lab.lab.project import Project
 from slws_lab.lab.triage import Lost
 from slws_lab.spec.kinds import AnyRecipe
 from slws_lab.tracking import Attempt, is_held, journal
+from slws_lab.tracking.files import NotWritten
 
 NEXT = 64  # free attempts, in the order in which jobs take them, that every look looks at
 SHARE = 20  # a look at all is followed by a time so many times as long without one
@@ -31,10 +33,12 @@ class Task:
         With `replace` the tables use this attempt as soon as it has a result, also if this process does not live to see it.
         """
         folder = project.workspace.run(run.run_id)
-        folder.create(run.arm.run(run.seed))
-        attempt = folder.attempt(run.record.next_attempt)
-        if replace:
-            folder.choose(attempt)
+        attempt = Attempt(folder.path / f"attempt-{run.record.next_attempt}")
+        with suppress(PermissionError, NotWritten):  # of one folder: `give_up_shut` tells of it, and the others go on
+            folder.create(run.arm.run(run.seed))
+            attempt.path.mkdir(parents=True, exist_ok=True)
+            if replace:
+                folder.choose(attempt)
         return cls(run, attempt)
 
     @property
@@ -92,10 +96,10 @@ class Watched:
             self._left[task.run.run_id] = task
         self._whole_at = 0.0
 
-    def look(self) -> None:
-        """See what has ended, and what is in hand: always of what was in hand and of what comes next, now and then of all."""
+    def look(self, *, whole: bool = False) -> None:
+        """See what has ended, and what is in hand: always of what was in hand and of what comes next, now and then of all, and if asked."""
         started = time.monotonic()
-        whole = started >= self._whole_at
+        whole = whole or started >= self._whole_at
         names = list(self._left) if whole else [*self._held, *self._next()]
         for name in names:
             task = self._left[name]
@@ -121,8 +125,7 @@ class Watched:
 
     def free(self) -> tuple[Path, ...]:
         """Return the folders of the attempts that nobody works on, in the order in which they are wanted."""
-        self._whole_at = 0.0
-        self.look()
+        self.look(whole=True)
         return tuple(task.attempt.path for name, task in self._left.items() if name not in self._held)
 
     def _next(self) -> list[str]:

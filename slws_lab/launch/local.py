@@ -68,7 +68,9 @@ class Local:
             ",".join(gpu.visible for gpu in gpus[i * work.ranks : (i + 1) * work.ranks])
             for i in range(jobs)[: work.most]
         ]
-        return [self._start(work, work.jobs / _name(i, 0), group or None) for i, group in enumerate(groups)]
+        started = [self._start(work, work.jobs / _name(i, 0), group or None) for i, group in enumerate(groups)]
+        self._warm.release()
+        return list(started)
 
     def _start(self, work: Work, path: Path, devices: str | None) -> WorkerProcess:
         own = environment(work.resources.threads, devices)

@@ -106,15 +106,19 @@ class Warm:
                 return one
         return None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def release(self) -> None:
+        """End those that were not taken."""
         while self._waiting:
             one = self._waiting.pop()
             one.end()
             for folder in (one.log.parent, one.log.parent.parent):  # jobs and workspace, if they were made for nothing
                 with contextlib.suppress(OSError):
                     folder.rmdir()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()

@@ -36,13 +36,16 @@ MEMORY = Kind(
     "memory",
     r"out of memory|OutOfMemoryError|MemoryError|[Cc]an(no|')t allocate memory|bad_alloc|ALLOC_FAILED",
     True,
-    "it was tried once more alone: use a smaller batch, `train.accumulate`, `resources.grad_checkpointing`, or a larger device",
+    "a study tries it once more alone: use a smaller batch, `train.accumulate`, `resources.grad_checkpointing`, or a larger device",
 )
 KINDS = (
-    Kind("lost", r"the process died|was killed|signal \d+", False, "see the end of its log, and the kernel's, for who killed it"),
+    Kind("lost", r"^the process died|^(rank \d+|the command) was killed", False,
+         "see the end of its log, and the kernel's, for who killed it"),
     MEMORY,
     Kind("disk", r"No space left|[Qq]uota exceeded|Read-only file system", False, "make room, then retry"),
-    Kind("damaged", r"is damaged|the journal holds \d+ of", False, "its files were changed or lost: retrying makes it anew"),
+    Kind("damaged", r"^result\.json is damaged|^the journal holds \d+ of", False,
+         "its files were changed or lost: retrying makes it anew"),
+    Kind("folder", r"^its folder cannot be written", False, "let this user write there; the same command then runs it"),
     Kind("error", r"", False, "mend what the log says, then retry"),
 )  # fmt: skip
 
@@ -107,6 +110,12 @@ def brief(cause: str) -> str:
     if nan := NAN.fullmatch(cause):
         return f"{nan['value'].replace('nan', 'NaN')} at step {nan['step']}"
     return cause
+
+
+def nan_step(cause: str) -> int | None:
+    """Return the step at which a run diverged; None where its cause names none."""
+    found = NAN.fullmatch(cause)
+    return int(found["step"]) if found else None
 
 
 def normalised(cause: str) -> str:

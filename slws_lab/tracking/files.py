@@ -144,7 +144,7 @@ def sweep(folder: Path, *, ours: bool) -> None:
         folder: Where; not below.
         ours: Whether nobody else may write there; if others may, what was touched within `ABANDONED_S` stays.
     """
-    for left in folder.glob("*.tmp"):
+    for left in folder.glob(".*.tmp"):  # as `temporary_for` names them, and no user a file of his
         with contextlib.suppress(FileNotFoundError):
             if ours or abs(time.time() - left.stat().st_mtime) > ABANDONED_S:
                 left.unlink()

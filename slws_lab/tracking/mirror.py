@@ -191,12 +191,12 @@ class _Pass:
         self._points = 0
 
     def run(self) -> Shipped:
-        if not self._memory.there or self._memory.stamp != self._offsets.stamp:
+        there, self._memory.there = self._memory.there, {}  # until this pass has ended well
+        if not there or self._memory.stamp != self._offsets.stamp:
             self._memory.ended = {}
             self._there = self._one_each(self._store.runs(self._experiment, self._study.spec.name))
         else:
-            self._remember()
-        self._memory.there = {}  # until this pass has ended well
+            self._remember(there)
         wanted = self._wanted()
         contents = self._memory.ended | {run_id: content for run_id, (_, content) in wanted.items()}
         parent_content = mirror_content.parent(self._study, self._design, contents)
@@ -215,10 +215,10 @@ class _Pass:
         self._memory.stamp = self._offsets.stamp
         return Shipped(len(self._touched), self._points)
 
-    def _remember(self) -> None:
+    def _remember(self, there: dict[str, Run]) -> None:
         """Ask the store anew for what had not ended, and for nothing else."""
         ended = self._memory.ended
-        fresh = {key: run if key in ended else self._store.again(run) for key, run in self._memory.there.items()}
+        fresh = {key: run if key in ended else self._store.again(run) for key, run in there.items()}
         self._there = {key: run for key, run in fresh.items() if run is not None}
         self._parent = self._there.pop(PARENT, None)
 

@@ -125,14 +125,15 @@ def record(folder: RunFolder) -> RunRecord:
     attempt = attempts[0] if len(attempts) == 1 else folder.chosen()
     if attempt is None:
         return RunRecord(folder.run_id, "pending", 0, 0)
+    ended = attempt.result() or {}  # before the journal: what has a result has its whole journal by then
     curves = curves_of(attempt)
-    result = _result(attempt, len({step for curve in curves.values() for step in curve}))
+    result = _judged(ended, len({step for curve in curves.values() for step in curve}))
     status = result.get("status") or ("running" if is_held(attempt.claim) else "pending")
     others = [other for other in attempts if other != attempt and other.status in FINAL]
-    ended = attempts[-1].status if len(attempts) > 1 else result.get("status")
+    last = attempts[-1].status if len(attempts) > 1 else result.get("status")
     return RunRecord(
         folder.run_id, status, attempt.number, len(attempts),
-        next_attempt=attempts[-1].number + (ended is not None),
+        next_attempt=attempts[-1].number + (last is not None),
         differs=status in FINAL and any(differences(attempt, other) for other in others),
         cause=result.get("cause", ""), curves=curves, result=result,
     )  # fmt: skip
@@ -144,7 +145,6 @@ def curves_of(attempt: Attempt) -> dict[str, dict[int, float]]:
     return {name: {step: value for step, (value, _) in sorted(curve.items())} for name, curve in points.items()}
 
 
-def _result(attempt: Attempt, epochs: int) -> dict[str, Any]:
-    result = attempt.result() or {}
+def _judged(result: dict[str, Any], epochs: int) -> dict[str, Any]:
     lacks = lacking(result, epochs)
     return {**result, "status": "failed", "cause": lacks} if lacks else result

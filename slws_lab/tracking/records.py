@@ -23,6 +23,7 @@ from slws_lab.tracking.record import Digest, Ends, Late, RunRecord, curves_of, r
 
 SETTLED_NS = 2 * 10**9  # a file that is as young may change again without its time showing it
 WORTH = 20  # the file is written anew where at least one record in so many is new
+ONLY = "attempt-1"  # of several attempts nothing is kept
 READERS = ("record.py", "records.py", "folder.py", "journal.py", "files.py", "compare.py")
 Signature = list[int]
 
@@ -39,7 +40,7 @@ def records(workspace: Workspace, run_ids: Sequence[str], study: str = "") -> li
         return [record(workspace.run(run_id)) for run_id in run_ids]
     shelf = _Shelf(workspace.cache / f"records-{study}.json")
     found = [shelf.record(workspace.run(run_id)) for run_id in run_ids]
-    shelf.keep()
+    shelf.keep(run_ids)
     return found
 
 
@@ -75,30 +76,26 @@ class _Shelf:
         self._numbers = {str(one): i for kind in (self._metrics, self._provenances) for i, one in enumerate(kind)}
 
     def record(self, folder: RunFolder) -> RunRecord:
-        kept = self._runs.get(folder.run_id)
-        if kept is None:
-            signature = _signature(folder, 1)
-            found = record(folder)
-        else:
-            signature = _signature(folder, kept[1])
-            if signature == kept[0]:
-                return self._told(folder, kept)
-            found = record(folder)
-        ended = found.attempts == 1 and found.result and found.result.get("status") == found.status
-        if ended and signature and max(signature) < self._settled and found.attempt == 1:
-            self._runs[folder.run_id] = [signature, found.attempt, *self._telling(found)]
+        kept, signature = self._runs.get(folder.run_id), _signature(folder)
+        if kept is not None and kept[0] == signature:
+            return self._told(folder, kept)
+        self._runs.pop(folder.run_id, None)
+        found = record(folder)
+        ended = (found.attempts, found.attempt) == (1, 1) and "status" in found.result
+        if ended and signature and max(signature[:3]) < self._settled:
+            self._runs[folder.run_id] = [signature, *self._telling(found)]
             self._new += 1
         return found
 
-    def keep(self) -> None:
-        """Write the file anew, if enough is new; where that cannot be done, the next reader reads again."""
+    def keep(self, run_ids: Sequence[str]) -> None:
+        """Write the file anew, of these runs, if enough is new; where that cannot be done, the next reader reads again."""
         if self._new * WORTH >= max(len(self._runs), 1):
             whole = {
                 "sha256": UNSEALED,  # first, since names of runs may hold anything
                 "read_by": _reader(),
                 "metrics": self._metrics,
                 "provenances": self._provenances,
-                "runs": self._runs,
+                "runs": {run_id: self._runs[run_id] for run_id in run_ids if run_id in self._runs},
             }
             with contextlib.suppress(NotWritten):
                 write_text(self._path, seal(json.dumps(whole, separators=(",", ":"))))
@@ -111,11 +108,11 @@ class _Shelf:
         return [found.status, found.cause, made_by, digest.data_fingerprint, metrics, numbers]
 
     def _told(self, folder: RunFolder, kept: list[Any]) -> RunRecord:
-        _, number, status, cause, made_by, fingerprint, metrics, numbers = kept
-        attempt = Attempt(folder.path / f"attempt-{number}")
+        _, status, cause, made_by, fingerprint, metrics, numbers = kept
+        attempt = Attempt(folder.path / ONLY)
         return RunRecord(
-            folder.run_id, status, number, 1, next_attempt=number + 1, cause=cause,
-            curves=Late(partial(curves_of, attempt)), result=Late(lambda: attempt.result() or {}),
+            folder.run_id, status, 1, 1, next_attempt=2, cause=cause,
+            curves=Late(partial(curves_of, attempt)), result=Late(lambda: {**(attempt.result() or {}), "status": status, "cause": cause}),
             kept=Digest(_Ends(self._places[metrics], numbers), self._provenances[made_by], fingerprint),
         )  # fmt: skip
 
@@ -141,19 +138,22 @@ def _read(path: Path) -> dict[str, Any]:
     return {"metrics": [], "provenances": [], "runs": {}}
 
 
-def _signature(folder: RunFolder, number: int) -> Signature:
-    """Return what changes when a run gets another attempt, or its only one another journal or result; empty if it has not ended."""
+def _signature(folder: RunFolder) -> Signature:
+    """Return what changes when a run gets another attempt, or its only one another journal or result; its times first.
+
+    It is empty where the run has not ended.
+    """
     place = os.fspath(folder.path)
     try:
-        own, result = os.stat(place), os.stat(f"{place}/attempt-{number}/result.json")  # noqa: PTH116  # a Path takes longer to make
+        own, result = os.stat(place), os.stat(f"{place}/{ONLY}/result.json")  # noqa: PTH116  # a Path takes longer to make
     except OSError:
         return []
     try:
-        journal = os.stat(f"{place}/attempt-{number}/journal.jsonl")  # noqa: PTH116
-        curves = [journal.st_ino, journal.st_size, journal.st_mtime_ns]
+        journal = os.stat(f"{place}/{ONLY}/journal.jsonl")  # noqa: PTH116
     except OSError:  # it failed before its first epoch was done
-        curves = []
-    return [own.st_mtime_ns, result.st_ino, result.st_size, result.st_mtime_ns, *curves]
+        return [own.st_mtime_ns, result.st_mtime_ns, 0, result.st_ino, result.st_size]
+    times = [own.st_mtime_ns, result.st_mtime_ns, journal.st_mtime_ns]
+    return [*times, result.st_ino, result.st_size, journal.st_ino, journal.st_size]
 
 
 @cache

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from slws_lab.tracking import journal
-from slws_lab.tracking.files import UNREADABLE, checked_line, line_value, write_bytes
+from slws_lab.tracking.files import UNREADABLE, checked_line, first_damaged, is_sound, line_value, write_bytes
 from slws_lab.tracking.folder import Attempt
 
 MAX_WITHOUT_PROGRESS = 3
@@ -54,6 +54,11 @@ def made_by(attempt: Attempt) -> str | None:
     return str(lines[-1]["made_by"]) if lines else None
 
 
+def is_damaged(attempt: Attempt) -> bool:
+    """Say whether a line was changed or lost: by what the attempt was begun is not known then."""
+    return first_damaged(attempt.starts, is_sound) is not None
+
+
 def keeps_dying(attempt: Attempt) -> bool:
     """Say whether the attempt's last starts all died before they got any further: it kills its process, and that is a failure."""
     deaths, stand = 0, _stand(attempt)
@@ -65,7 +70,7 @@ def keeps_dying(attempt: Attempt) -> bool:
 
 
 def _starts(attempt: Attempt) -> list[dict[str, Any]]:
-    return [line for line in lines(attempt) if "pid" in line]
+    return [line for line in lines(attempt) if {"time", "pid", "threads", "made_by"} <= line.keys()]
 
 
 def _add(attempt: Attempt, line: dict[str, Any], desk: Path | None) -> None:
@@ -87,6 +92,6 @@ def lines(attempt: Attempt) -> list[dict[str, Any]]:
         return []
     found = []
     for line in content.splitlines(keepends=True):
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             found.append(line_value(line))
     return found

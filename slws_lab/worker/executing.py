@@ -71,9 +71,10 @@ def _execute(hold: Hold, place: Place) -> str:
         "threads": threads, "resumes": starts.starts(attempt),
     }  # fmt: skip
     with logging_to(attempt.log):
-        if (
-            result["resumes"] and not executor.goes_on
-        ):  # before its deaths are counted: nothing of what it did is progress
+        if starts.is_damaged(attempt):
+            _start_over(hold, "its list of starts is damaged, so nobody knows what began it")
+        # Before its deaths are counted: nothing of what it did is progress.
+        elif result["resumes"] and not executor.goes_on:
             _start_over(hold, "it cannot go on from where it stands")
         if starts.keeps_dying(attempt):
             result |= {"status": "failed", "cause": KILLED}

@@ -41,6 +41,17 @@ def test_the_screen_says_how_many_why_where_and_what_to_do() -> None:
     assert "diverging is a result" in text
 
 
+def test_runs_that_diverged_at_other_steps_are_told_from_the_first_to_the_last() -> None:
+    found = clusters(lost(f"train/loss became nan in epoch 3 at step {s}", s, "diverged") for s in (412, 9000, 31))
+    assert [(one.cause, len(one.runs)) for one in found] == [("NaN at steps 31 to 9000", 3)]
+
+
+def test_a_run_whose_folder_cannot_be_written_has_no_log_and_nothing_to_retry() -> None:
+    with out.capture() as said:
+        show._lost([lost("its folder cannot be written: Permission denied", 0)])
+    assert "/runs/r0/attempt-1\n" in said.get() and "the same command then runs it" in said.get()
+
+
 def test_one_cause_in_two_places_is_two_clusters() -> None:
     elsewhere = [lost(SHORT.format(seed).replace("mixer", "step"), seed) for seed in range(2)]
     assert [(c.cause, len(c.runs)) for c in clusters(MORNING + elsewhere)][:2] == [

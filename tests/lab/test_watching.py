@@ -8,10 +8,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from conftest import Folder
 
 from slws_lab.lab import watching
+from slws_lab.lab.planning import plan
+from slws_lab.lab.project import Project
 from slws_lab.lab.watching import Task, Watched
 from slws_lab.tracking import Attempt, Claim
+from slws_lab.tracking.causes import kind_of
 
 
 @dataclass
@@ -80,6 +84,29 @@ def test_what_is_in_hand_is_seen_at_every_look_and_is_not_free(tasks: Tasks, mon
         tasks.end(250)
         watched.look()
         assert (set(watched.ended), watched.held) == ({"r250"}, ())
+
+
+def test_a_run_whose_folder_takes_no_attempt_is_told_and_costs_no_other_run(
+    project: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Project.open(str(project.study))
+    monkeypatch.setattr("slws_lab.lab.science.check", lambda *_: {a.id: {} for a in opened.design.arms})
+    first, second, *_ = plan(opened).runs
+    shut, real = opened.workspace.run(first.run_id).path, Path.mkdir
+
+    def refused(path: Path, *arguments: Any, **more: Any) -> None:
+        if path.is_relative_to(shut):
+            raise PermissionError(13, "Permission denied", str(path))
+        real(path, *arguments, **more)
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    watched = Watched()
+    watched.add(Task.of(opened, run, replace=False) for run in (first, second))
+    watched.look()
+    watched.give_up_shut()
+    (ended,) = watched.ended.values()
+    assert (ended.task.run, ended.status, kind_of(ended.cause).name) == (first, "failed", "folder")
+    assert [path.parent.name for path in watched.free()] == [second.run_id]
 
 
 def test_another_attempt_at_a_run_takes_the_place_of_the_one_that_ended(tasks: Tasks) -> None:

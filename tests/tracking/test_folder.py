@@ -141,9 +141,14 @@ def test_a_torn_line_of_starts_is_left_out(folder: RunFolder) -> None:
     start(attempt)
     with attempt.starts.open("a") as file:
         file.write('{"time": 1, "ep\n')
+    assert starts.is_damaged(attempt)
     start(attempt)
     assert starts.starts(attempt) == 2
     assert starts.made_by(attempt) == "code/packages/cpu"
+    with attempt.starts.open("a") as file:
+        file.write('{"pid": 3}\n')
+    assert starts.threads_of(attempt, 7) == 1
+    assert starts.starts(attempt) == 2
 
 
 def test_a_checkpoint_within_an_epoch_is_progress_and_no_death(folder: RunFolder) -> None:
@@ -159,7 +164,7 @@ def test_a_checkpoint_within_an_epoch_is_progress_and_no_death(folder: RunFolder
     assert starts.keeps_dying(attempt)
 
 
-@pytest.mark.parametrize("left", [b'{"time": 1, "ep', b"\xff\n", b"[]\n", b"5\n"])
+@pytest.mark.parametrize("left", [b'{"time": 1, "ep', b"\xff\n", b"[]\n", b"5\n", b"[" * 200_000 + b"\n"])
 def test_a_start_is_noted_after_whatever_a_crash_has_left(folder: RunFolder, left: bytes) -> None:
     attempt = folder.new_attempt()
     start(attempt)
@@ -197,12 +202,12 @@ def test_what_killed_writers_left_is_swept_and_what_others_write_now_is_not(fold
     attempt = folder.new_attempt()
     attempt.checkpoint.mkdir()
     ours, theirs = [attempt.path / ".a.tmp", attempt.checkpoint / ".b.tmp"], folder.path / ".chosen.json.1.tmp"
-    old = folder.path / ".run.json.2.tmp"
-    for path in (*ours, theirs, old):
+    old, users = folder.path / ".run.json.2.tmp", attempt.path / "notes.tmp"
+    for path in (*ours, theirs, old, users):
         path.touch()
     os.utime(old, (1e9, 1e9))
     attempt.sweep()
-    assert [path for path in (*ours, theirs, old) if path.exists()] == [theirs]
+    assert [path for path in (*ours, theirs, old, users) if path.exists()] == [theirs, users]
 
 
 def test_a_file_that_cannot_be_written_is_as_before_and_the_message_says_what_to_do(tmp_path: Path) -> None:

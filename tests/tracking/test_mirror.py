@@ -15,6 +15,7 @@ from slws_lab.tracking import Claim, Workspace, journal, mirror_store, read_json
 from slws_lab.tracking.mirror import Memory, Mirror, MirrorAway, MirrorBusy, Shipped, default_uri, own_uri, ui_command
 from slws_lab.tracking.mirror_audit import audit_mirror
 from slws_lab.tracking.mirror_state import Offsets
+from slws_lab.tracking.mirror_store import own_database
 
 
 def test_twelve_runs_arrive_whole_and_once(mirrored: Any) -> None:
@@ -196,6 +197,17 @@ def test_a_pass_that_broke_off_is_not_remembered(mirrored: Any, monkeypatch: pyt
     assert _remembering(mirrored, memory)[0] == Shipped(0, 0)
     assert list(mirrored.children()) == [folder.run_id]
     assert len(mirrored.history(mirrored.children()[folder.run_id], "val/top1")) == 3
+
+
+def test_a_store_that_was_emptied_meanwhile_is_filled_again(mirrored: Any) -> None:
+    memory = Memory()
+    _, attempt = mirrored.start()
+    mirrored.write(attempt, range(1, 3))
+    _remembering(mirrored, memory)
+    own_database(mirrored.workspace).unlink()
+    with pytest.raises(MirrorAway):
+        _remembering(mirrored, memory)
+    assert _remembering(mirrored, memory)[0] == Shipped(1, 6)
 
 
 def test_a_run_that_somebody_deletes_meanwhile_comes_back(mirrored: Any) -> None:

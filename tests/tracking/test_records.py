@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shutil
@@ -12,6 +13,7 @@ import pytest
 
 from slws_lab.spec import Metric, RunSpec
 from slws_lab.tracking import Attempt, RunFolder, RunRecord, Workspace, journal, record, records
+from slws_lab.tracking.audit_digests import UNSEALED, seal
 
 LAST, BEST = Metric(name="val/top1", weights="raw"), Metric(name="val/loss", weights="raw", goal="minimize", at="best")
 RECIPE = {
@@ -141,6 +143,7 @@ def test_a_run_that_has_changed_is_read_again(workspace: Workspace, change: Call
     assert check(workspace)[0] != before[0]
     age(workspace.path)
     check(workspace)
+    check(workspace)
 
 
 def test_what_ended_just_now_is_not_kept(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,3 +158,29 @@ def test_what_ended_just_now_is_not_kept(workspace: Workspace, monkeypatch: pyte
 def test_records_are_read_where_nothing_can_be_kept(workspace: Workspace) -> None:
     workspace.cache.write_text("a file where the folder should be")
     check(workspace)
+
+
+def test_a_run_that_ends_while_it_is_read_has_not_failed(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, ending = workspace.run("d"), list[Attempt]()
+    real = journal.read
+
+    def reading(path: Path, start: int = 0) -> object:
+        found, attempt = list(real(path, start)), folder.attempts()[0]
+        if path == attempt.journal and not ending:
+            ending.append(attempt)
+            end(attempt, "finished", [1.0, 2.0])
+        return iter(found)
+
+    monkeypatch.setattr(journal, "read", reading)
+    first, second = record(folder), record(folder)
+    assert (first.status, first.next_attempt, second.status) == ("pending", 1, "finished")
+
+
+def test_an_audit_reads_what_is_there_and_nothing_that_was_kept(workspace: Workspace) -> None:
+    check(workspace)
+    (kept,) = workspace.cache.glob("records-*")
+    own = json.loads(kept.read_text())["sha256"]
+    kept.write_text(seal(kept.read_text().replace("60.0", "61.0").replace(own, UNSEALED)))
+    believed = records(workspace, IDS, "study")[0].digest.ends["val/top1"].low
+    read = records(workspace, IDS)[0].digest.ends["val/top1"].low
+    assert (believed, read) == (61.0, 60.0)

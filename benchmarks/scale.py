@@ -1,10 +1,11 @@
 """Time a study of 100, 1,000 and 10,000 runs that do next to nothing: plan, run, status, sync, report; time and memory, and how they grow.
 
-python benchmarks/scale.py [--sizes 100 1000 10000] [--out benchmarks/results/NAME.md]
+python benchmarks/scale.py [--sizes 100 1000] [--written 10000] [--out benchmarks/results/NAME.md]
 
 A run is a command that prints one number, so that what is timed is all that the platform does around it: claim, journal, log, result,
 MLflow on the workspace's SQLite file, tables. Each size has a project of its own, of ten seeds; the verbs follow one another in the
-order of the table, each in a process of its own. Growth is the exponent b of time ~ runs^b between one size and the next: 1 is in
+order of the table, each in a process of its own. Of the sizes in `--written` the runs are not executed: each gets the journal and the
+result of one that was, and the verbs that read are timed. Growth is the exponent b of time ~ runs^b between one size and the next: 1 is in
 proportion.
 """
 
@@ -14,6 +15,7 @@ import argparse
 import itertools
 import math
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -24,6 +26,7 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
+from slws_lab.lab.project import Project
 from slws_lab.tracking import Workspace
 from slws_lab.tracking.files import write_text
 from slws_lab.tracking.provenance import machine
@@ -116,6 +119,38 @@ def measured(runs: int) -> dict[str, Cost]:
     return found
 
 
+def measured_reading(runs: int) -> dict[str, Cost]:
+    """Return what the verbs that read take for a study of so many runs that are written down as if they had been executed."""
+    found = {}
+    with TemporaryDirectory(prefix="scale-") as name:
+        folder = Path(name)
+        study = make_project(folder, runs)
+        found["plan"] = timed(folder, ["plan", str(study)])
+        write_down(study)
+        time.sleep(2.5)
+        for verb in ("status", "status", "report"):  # the first keeps the records; the last counts
+            found[verb] = timed(folder, [verb, str(study)])
+            print(f"{runs} written runs, {verb}: {found[verb]}", flush=True)
+    return found
+
+
+def write_down(study: Path) -> None:
+    """Execute one run of a study, and give every other its journal, starts and result."""
+    project = Project.open(str(study))
+    design, (first, *others) = project.design, project.design.run_ids.items()
+    settings = [f"--only={name}={level}" for name, level in design.arm(first[0][0]).settings.items()]
+    timed(study.parents[1], ["run", str(study), *settings, f"--only=seed={first[0][1]}"], allowed=(0, 1))
+    made = project.workspace.run(first[1]).attempt(1)
+    result = {name: value for name, value in (made.result() or {}).items() if name != "digests"}
+    for (arm_id, seed), run_id in others:
+        run = project.workspace.run(run_id)
+        run.create(design.arm(arm_id).run(seed))
+        attempt = run.attempt(1)
+        for name in ("journal.jsonl", "starts.jsonl", "log.txt"):
+            shutil.copyfile(made.path / name, attempt.path / name)
+        attempt.finish(result)
+
+
 def table(costs: dict[int, dict[str, Cost]], load: float) -> str:
     """Return the results as Markdown."""
     here, sizes = machine(), sorted(costs)
@@ -127,24 +162,31 @@ def table(costs: dict[int, dict[str, Cost]], load: float) -> str:
         "|---|" + "---:|" * (len(sizes) + 2),
     ]  # fmt: skip
     for verb, (_, aim) in VERBS.items():
-        cells = [f"{c.clock_s:.2f} ({c.cpu_s:.2f}), {c.mb:.0f} MB" for c in (costs[size][verb] for size in sizes)]
-        steps = itertools.pairwise(sizes)
+        there = [size for size in sizes if verb in costs[size]]
+        known = {size: costs[size][verb] for size in there}
+        cells = [
+            f"{c.clock_s:.2f} ({c.cpu_s:.2f}), {c.mb:.0f} MB" if (c := known.get(size)) else "not run" for size in sizes
+        ]
+        steps = itertools.pairwise(there)
         growth = [math.log(costs[b][verb].cpu_s / costs[a][verb].cpu_s) / math.log(b / a) for a, b in steps]
         aimed = f"under {aim:g} s at 10,000" if aim else ""
         lines.append(f"| {verb} | {' | '.join(cells)} | {', '.join(f'{g:.2f}' for g in growth)} | {aimed} |")
     name = "run: dispatch, MLflow and report"
-    each = ", ".join(f"{costs[size][name].clock_s / size * 1e3:.0f} ms at {size:,}" for size in sizes)
+    executed = [size for size in sizes if name in costs[size]]
+    each = ", ".join(f"{costs[size][name].clock_s / size * 1e3:.0f} ms at {size:,}" for size in executed)
     lines += ["", f"Of `{name.split(':', maxsplit=1)[0]}` by the clock, for each run: {each}."]
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--sizes", type=int, nargs="*", default=[100, 1000, 10_000])
+    parser.add_argument("--sizes", type=int, nargs="*", default=[100, 1000])
+    parser.add_argument("--written", type=int, nargs="*", default=[10_000])
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     load = psutil.getloadavg()[0]
     costs = {size: measured(size) for size in sorted(given.sizes)}
+    costs |= {size: measured_reading(size) for size in sorted(given.written)}
     text = table(costs, load)
     print(text)
     if given.out:

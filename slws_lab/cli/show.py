@@ -193,12 +193,15 @@ def explanation(known: Any, json: bool) -> None:
         line(f"made by commit {made_by.get('commit') or 'unknown'}{dirty}, code {made_by['code']}, "
              f"data {record.result.get('data_fingerprint', 'unknown')}, scan {record.result.get('scan_backend') or 'none'}, "
              f"{record.result.get('threads', 'unknown')} thread(s)")  # fmt: skip
-        line("with " + ", ".join(f"{name} {version}" for name, version in made_by["packages"].items()))
+        if cwd := made_by.get("cwd"):
+            line(f"in a folder at commit {cwd['commit']}{' with uncommitted changes' if cwd['dirty'] else ''}")
+        packages = ", ".join(f"{name} {version}" for name, version in made_by["packages"].items())
+        line(f"with {packages or 'packages that are not known: the command has its own'}")
     _notes(record.result)
     for reason in known.stale:
         out.print(f"[yellow]stale: {escape(reason)}[/]", soft_wrap=True)
     if record.done and not known.stale:
-        line("fresh: code and packages are the same now")
+        line(f"fresh: code {'and packages are' if made_by.get('packages') else 'is'} the same now")
     elif known.stale:
         line("`slws run STUDY --refresh` reruns what is stale")
 

@@ -14,7 +14,7 @@ from slws_lab.lab.foreseeing import Outlook
 from slws_lab.lab.history import Range
 from slws_lab.lab.planning import Plan
 from slws_lab.reports import wording
-from slws_lab.spec import Arm, StudySpec
+from slws_lab.spec import Arm, Recipe, StudySpec
 
 
 def plan(state: Plan, ahead: Outlook, json: bool) -> None:
@@ -133,11 +133,11 @@ def _cost(state: Plan, ahead: Outlook) -> list[str]:
     said += ahead.packed
     if cost.unknown:
         arms = "any arm" if len(cost.unknown) == len({run.arm.id for run in state.todo}) else ", ".join(cost.unknown)
-        said.append(
-            f"cost of {arms}: not known before a run of it has finished; `slws plan STUDY --probe` measures a few steps"
-        )
+        probe = "; `slws plan STUDY --probe` measures a few steps" if _can_be_probed(state) else ""
+        said.append(f"cost of {arms}: not known before a run of it has finished{probe}")
     if state.todo:
-        said.append(f"disk: {cost.disk_gb:.2g} GB to come, {cost.free_gb:.4g} GB free")
+        more = ", the files of the command not counted" if cost.more_files else ""
+        said.append(f"disk: {cost.disk_gb:.2g} GB to come{more}, {cost.free_gb:.4g} GB free")
     if ahead.budget is not None and ahead.spent is not None:
         left, wanted = ahead.budget - ahead.spent, ahead.most
         sure = cost.device_hours
@@ -147,6 +147,11 @@ def _cost(state: Plan, ahead: Outlook) -> list[str]:
             f"budget: {device_hours(ahead.budget)}, {ahead.spent:.3g} spent; running stops before it is exceeded{short}"
         )
     return said
+
+
+def _can_be_probed(state: Plan) -> bool:
+    """Only a training of this package has steps that can be measured."""
+    return all(isinstance(arm.recipe, Recipe) for arm in state.project.design.arms)
 
 
 def _prospects(spec: StudySpec, ahead: Prospects) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -11,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from slws_lab.command.api import MAX_STEP
 from slws_lab.spec import MetricsSpec, flatten
 
-MAX_STEP = 2**31
 SHOWN = 12
+REMEMBERED = 256  # bytes before where reading goes on: what stands there otherwise was written anew
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Tail:
     def __init__(self, path: Path) -> None:
         self.path, self.rewound = path, False
         self._read = self._inode = 0
+        self._last = b""
 
     def lines(self, *, final: bool = False) -> Iterator[str]:
         """Yield the lines that have come since the last call; with `final` also a last one without an end."""
@@ -46,14 +49,16 @@ class Tail:
         except (FileNotFoundError, NotADirectoryError):
             return
         with file:
-            stat = self.path.stat()
-            if stat.st_ino != self._inode or stat.st_size < self._read:
-                self._read, self._inode, self.rewound = 0, stat.st_ino, True
-            file.seek(self._read)
+            inode = os.fstat(file.fileno()).st_ino
+            file.seek(self._read - len(self._last))
+            if inode != self._inode or file.read(len(self._last)) != self._last:
+                self._read, self._last, self._inode, self.rewound = 0, b"", inode, True
+                file.seek(0)
             content = file.read()
         end = len(content) if final else content.rfind(b"\n") + 1
         self._read += end
-        yield from content[:end].decode(errors="replace").splitlines()
+        self._last = (self._last + content[:end])[-REMEMBERED:]
+        yield from (line.rstrip("\r") for line in content[:end].decode(errors="replace").split("\n") if line)
 
 
 class Follower:
@@ -78,11 +83,9 @@ class Follower:
 
     def hear(self, line: str) -> None:
         """Look for metrics in a line that the command has printed."""
-        for pattern in self._patterns:
-            if found := pattern.search(line):
-                self._heard += self._points(
-                    {name: text for name, text in found.groupdict().items() if text is not None}
-                )
+        groups = [found.groupdict() for pattern in self._patterns if (found := pattern.search(line))]
+        if named := {name: text for group in groups for name, text in group.items() if text is not None}:
+            self._heard += self._points(named)
 
     def points(self, *, final: bool = False) -> list[Point]:
         """Return what has come since the last call.

@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from slws_lab.spec.command_checks import GIVEN
 from slws_lab.spec.template import Value, fill, fill_shell, parse
 
 SHELL = "/bin/sh"
+LOGGED = ".slws_log.jsonl"
 VARIABLE = re.compile(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))")
 THREAD_POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -80,11 +82,24 @@ def placeholders(run: CommandRun, context: Context) -> dict[str, Value]:
 
 
 def goes_on(run: CommandRun, files: Path) -> bool:
-    """Say whether a run that was begun can go on: it says how, and every file of its own folder that it names there is there."""
-    named = [text for text in run.resume if any(part.name == "run.dir" for part in parse(text))]
-    values: dict[str, Value] = {**run.values, **dict.fromkeys(GIVEN, ""), "run.dir": str(files)}
-    places = [Path(fill(text, values)[-1]) for text in named]
-    return bool(places) and all(place.exists() for place in places)
+    """Say whether a run that was begun can go on: it says how, and every file of its own folder that it names there is there.
+
+    Where it names none, as in `--auto-resume`, something must be in that folder.
+    """
+    values: dict[str, Value] = {**run.values, **dict.fromkeys(GIVEN, "")}
+    values |= {"seed": run.seed, "run.dir": str(files), "run.id": run_id(run), "ranks": run.ranks}
+    filled = [
+        fill(text, values, os.path.expandvars)
+        for text in run.resume
+        if any(part.name == "run.dir" for part in parse(text))
+    ]
+    named = [Path(words[-1][words[-1].index(str(files)) :]) for words in filled]
+    return bool(run.resume) and all(_holds_something(path) for path in named or [files])
+
+
+def runs_our_python(recipe: CommandRecipe) -> bool:
+    """Say whether the command's program is the Python that runs this, so that its packages are known."""
+    return recipe.command[0].split()[:1] == ["{python}"]
 
 
 def folder(recipe: CommandRecipe, root: Path) -> Path:
@@ -121,10 +136,16 @@ def named_files(recipe: CommandRecipe, root: Path) -> list[str]:
     place, top, found = folder(recipe, root), root.resolve(), set()
     for text in recipe.command if not recipe.shell else ():
         parts = parse(text)
-        path = (place / "".join(part.text for part in parts)).resolve()
-        if all(part.name is None for part in parts) and path.is_file() and path.is_relative_to(top):
-            found.add(path.relative_to(top).as_posix())
+        with suppress(OSError, ValueError):  # an argument may be longer than a name, or hold what no name may
+            path = (place / "".join(part.text for part in parts)).resolve()
+            if all(part.name is None for part in parts) and path.is_file() and path.is_relative_to(top):
+                found.add(path.relative_to(top).as_posix())
     return sorted(found)
+
+
+def _holds_something(path: Path) -> bool:
+    """Say whether a file is there, or a folder with more in it than what `slws_lab.log` wrote."""
+    return any(one.name != LOGGED for one in path.iterdir()) if path.is_dir() else path.exists()
 
 
 def _literals(recipe: CommandRecipe) -> Iterator[tuple[str, str]]:

@@ -30,20 +30,23 @@ class Process:
     def __init__(self, execution: Execution) -> None:
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._guard: subprocess.Popen[bytes] = subprocess.Popen(
-            [sys.executable, "-P", str(Path(guard.__file__)), *execution.arguments],
+            [sys.executable, "-P", "-E", str(Path(guard.__file__)), *execution.arguments],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             cwd=execution.cwd, env=execution.env, start_new_session=True,
         )  # fmt: skip
         assert self._guard.stdout is not None
         self._reader = threading.Thread(target=self._read, args=(self._guard.stdout,), name="output", daemon=True)
         self._reader.start()
+        self._ended = threading.Event()
+        threading.Thread(target=self._await, name="end", daemon=True).start()
 
     def wait(self, timeout_s: float) -> int | None:
         """Wait so long for the end, and return the exit code, 128 + n if signal n killed it; None while it works."""
-        try:
-            code = self._guard.wait(timeout_s)
-        except subprocess.TimeoutExpired:
+        if not self._ended.wait(
+            timeout_s
+        ):  # `Popen.wait` with a limit looks again and again, as if this process had work
             return None
+        code = self._guard.wait()
         return 128 - code if code < 0 else code  # below 0 if the guard itself was killed
 
     def lines(self) -> Iterator[str]:
@@ -76,6 +79,10 @@ class Process:
         if self._guard.wait() < 0:  # it was killed itself: what is of its group may be left
             with suppress(ProcessLookupError):
                 os.killpg(self._guard.pid, signal.SIGKILL)
+
+    def _await(self) -> None:
+        self._guard.wait()
+        self._ended.set()
 
     def _read(self, output: IO[bytes]) -> None:
         with output:

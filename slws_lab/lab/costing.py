@@ -38,6 +38,7 @@ class Cost:
         free_gb: What is free where the workspace is.
         unknown: Labels of the arms whose cost nobody knows.
         per_arm: Arm id -> what a run of it takes; without those arms.
+        more_files: Whether runs will leave more than `disk_gb`: files of a command of whose arm no run has finished.
     """
 
     device_hours: Range | None
@@ -46,6 +47,7 @@ class Cost:
     free_gb: float
     unknown: tuple[str, ...]
     per_arm: dict[str, Expected]
+    more_files: bool = False
 
 
 def cost(
@@ -83,6 +85,7 @@ def cost(
         free_gb=_free(project.workspace.path) / GB,
         unknown=tuple(arm.label for arm in arms.values() if arm.id not in per_arm),
         per_arm=per_arm,
+        more_files=any(not isinstance(arm.recipe, Recipe) and arm.id not in seen.arms for arm in arms.values()),
     )
 
 

@@ -9,11 +9,20 @@ import re
 import shlex
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
 from slws_lab.spec import template
 from slws_lab.spec.recipe import Name, Place, Scalar, Spec
 
+
+def _inside(path: str) -> str:
+    parts = path.split("/")
+    if not parts[0] or parts[0].startswith("~") or ".." in parts or "$" in path or "{run.dir}" in path:
+        raise ValueError("no path within {run.dir}: it is relative to that folder, without `..`, `~` and `$`")
+    return path
+
+
+Inside = Annotated[Place, AfterValidator(_inside)]
 FieldName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.\w+)*$", max_length=120)]
 MetricName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)+$", max_length=120)]
 Argument = Annotated[str, Field(max_length=10_000)]
@@ -87,7 +96,7 @@ class MetricsSpec(Spec):
         min_length=1, description="Metric to the key of the file, or the group of the pattern, that holds it; a list where "
         "only `slws_lab.log` gives them. A run that ends without one of them has failed, one in which one is not finite has diverged.",
     )  # fmt: skip
-    file: Place | None = Field(
+    file: Inside | None = Field(
         None,
         description="File in `{run.dir}` with a JSON object a line, as DeiT's log.txt; or a table, if it ends in .csv.",
     )
@@ -95,7 +104,8 @@ class MetricsSpec(Spec):
         None, strict=False, description="Regular expressions with named groups, looked for in each line that the command prints."
     )  # fmt: skip
     step: str | None = Field(
-        None, description="Key or group that holds the step, e.g. epoch; null counts the values of a metric."
+        None,
+        description="Key or group that holds the step, e.g. epoch; null counts the values of a metric, which `resume` forbids.",
     )
     counts_from: Literal[0, 1] = Field(1, description="What the command calls its first step; curves begin at 1.")
 
@@ -148,10 +158,10 @@ class CommandRecipe(Spec):
         None, description="Steps that a whole run logs, or the field that says so; null: not known."
     )
     resume: Annotated[tuple[Argument, ...], Texts] = Field(
-        (), strict=False, description="Arguments added when a run goes on, if every file in {run.dir} that they name is there; "
-        "without them it begins again from nothing.",
+        (), strict=False, description="Arguments added when a run goes on, if every file in {run.dir} that they name is there, or, where "
+        "they name none, if that folder is not empty; without them it begins again from nothing.",
     )  # fmt: skip
-    keep: tuple[Place, ...] | None = Field(
+    keep: tuple[Inside, ...] | None = Field(
         None,
         strict=False,
         description="Which files of {run.dir} stay when a run has a result, e.g. ['*.pth']; null: all.",

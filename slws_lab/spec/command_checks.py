@@ -24,6 +24,7 @@ def read_command(source: Source) -> CommandRecipe:
     for name in recipe.fields:
         _field(recipe, name, source)
     _epochs(recipe, source)
+    _resume(recipe, source)
     for loc, text in _texts(recipe):
         _placeholders(recipe, text, loc, source)
     _values(recipe, source)
@@ -76,6 +77,15 @@ def _epochs(recipe: CommandRecipe, source: Source) -> None:
         raise UserError(f"'{recipe.epochs}' is no field of type int", where=source.where(("epochs",)),
                         allowed=f"a number, or one of: {', '.join(numbers) or 'none is declared'}",
                         todo=nearest(recipe.epochs, numbers))  # fmt: skip
+
+
+def _resume(recipe: CommandRecipe, source: Source) -> None:
+    """A command that goes on prints only what is left, and may write its file anew: its values cannot be counted."""
+    metrics = recipe.metrics
+    if recipe.resume and metrics.step is None and (metrics.file or metrics.stdout):
+        read = "the file" if metrics.file else "what is printed"
+        raise UserError(f"with `resume`, {read} needs `step:`: what a command that goes on gives cannot be counted",
+                        where=source.where(("metrics",)), todo="name the key or group that holds the step, e.g. `step: epoch`")  # fmt: skip
 
 
 def _texts(recipe: CommandRecipe) -> Iterator[tuple[Loc, str]]:

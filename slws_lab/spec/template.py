@@ -1,7 +1,8 @@
 """Texts with placeholders, such as `--lr={train.lr}`: taken apart when a recipe is loaded, filled when its command is started.
 
 `{name}` is the value; `{name:--option}` is a whole argument, the option followed by the value: alone where the value is true, and left
-out where it is false or null. Braces that are meant as such are doubled.
+out where it is false or null. `{name:--option=}` is one argument, `--option=value`, left out where the value is null. Braces that are
+meant as such are doubled.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from string import Formatter
 
 OPTION = re.compile(r"-[!-~]*")
+# What a shell reads up to a place where a quoted value is one word: no quote is open, and neither `\\` nor `$` stands before it.
+CLOSED = re.compile(r"""(?:\\.|'[^']*'|"(?:\\.|[^"\\])*"|[^'"\\])*(?<!\$)""", re.DOTALL)
 
 Value = bool | int | float | str | None
 
@@ -40,7 +43,8 @@ def parse(text: str, *, line: bool = False) -> tuple[Part, ...]:
         line: Whether it is a command line for a shell, in which a placeholder with an option may stand anywhere.
 
     Raises:
-        ValueError: Its braces are not paired, or hold something else than a name and perhaps an option.
+        ValueError: Its braces are not paired, or hold something else than a name and perhaps an option; or in a line for a shell one
+            stands where the shell would not take its quoted value as one word.
     """
     try:
         pieces = list(Formatter().parse(text))
@@ -49,6 +53,8 @@ def parse(text: str, *, line: bool = False) -> tuple[Part, ...]:
     parts = tuple(_part(*piece) for piece in pieces)
     if not line and any(part.option for part in parts) and (len(parts) > 1 or parts[0].text):
         raise ValueError(f"{text!r}: a placeholder with an option is an argument of its own")
+    if line:
+        _outside_quotes(parts)
     return parts
 
 
@@ -86,9 +92,22 @@ def _words(part: Part, values: Mapping[str, Value]) -> list[str]:
     value = values[part.name]
     if not part.option:
         return [written(value)]
-    if value is None or value is False:
+    if value is None:
         return []
-    return [part.option] if value is True else [part.option, written(value)]
+    if part.option.endswith("="):
+        return [part.option + written(value)]
+    if isinstance(value, bool):
+        return [part.option] if value else []
+    return [part.option, written(value)]
+
+
+def _outside_quotes(parts: tuple[Part, ...]) -> None:
+    before = ""
+    for part in parts:
+        before += part.text
+        if part.name is not None and not CLOSED.fullmatch(before):
+            raise ValueError(f"'{{{part.name}}}' stands within quotes, or behind a backslash or `$`: a value is quoted by itself, "
+                             "and must stand outside of them")  # fmt: skip
 
 
 def _part(text: str, name: str | None, option: str | None, conversion: str | None) -> Part:

@@ -9,11 +9,12 @@ import re
 import signal
 import time
 from collections import deque
+from itertools import chain, repeat
 from typing import Any
 
 from slws_lab.command import prepare
 from slws_lab.command.follow import Follower, Point
-from slws_lab.command.prepare import Context
+from slws_lab.command.prepare import LOGGED, Context
 from slws_lab.command.process import Process
 from slws_lab.launch import inventory
 from slws_lab.spec import CommandRun
@@ -22,12 +23,11 @@ from slws_lab.tracking.causes import MEMORY
 from slws_lab.tracking.files import writing
 from slws_lab.worker.holding import ClaimLost, Failed, GoesBack, Hold, Place, Stopped
 
-POLL_S = 0.1
+POLL_S, QUICK_POLL_S, QUICK_POLLS = 0.25, 0.05, 20
 GRACE_S = (
     30.0  # from SIGTERM to SIGKILL: what a command may take to save; `slws run` waits twice as long for its workers
 )
 STOP_SEEN_S = 2.0  # within which a scheduler that ends the command tells this process too
-LOGGED = ".slws_log.jsonl"
 TAIL = 60  # lines among which the cause of a failure is looked for
 KILLS = tuple(128 + number for number in (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS))
 RAISED = re.compile(r"[\w.]*(Error|Exception|Interrupt)\b")
@@ -50,9 +50,18 @@ class Command:
         return found[0].name if found else "cpu"
 
     def provenance(self) -> dict[str, Any]:
-        """Count the files that the command names as its code, and none of the modules that this process happens to have loaded."""
-        root = self._place.root
+        """Count the files that the command names as its code, and nothing that this process happens to have loaded.
+
+        Packages are known only where the command's Python is this one. A folder of another repository has its commit recorded.
+        """
+        root, place = self._place.root, prepare.folder(self._run, self._place.root)
         made = {**provenance.gather(root), "modules": {}, "code": provenance.code_digest({})}
+        if not prepare.runs_our_python(self._run):
+            made["packages"] = {}
+        if place.resolve() != root.resolve():
+            state = provenance.git_state(place)
+            if state["commit"] not in (None, made["commit"]):
+                made["cwd"] = {"commit": state["commit"], "dirty": state["dirty"]}
         return provenance.with_files(made, root, prepare.named_files(self._run, root))
 
     @property
@@ -99,7 +108,8 @@ class Command:
         follower = Follower(self._run.metrics, context.files, context.log)
         with Process(execution) as process:
             try:
-                while (code := process.wait(POLL_S)) is None and not self._bad:
+                pauses = chain(repeat(QUICK_POLL_S, QUICK_POLLS), repeat(POLL_S))
+                while (code := process.wait(next(pauses))) is None and not self._bad:
                     self._look(process, follower, writer)
                     if self._place.should_stop():
                         raise Stopped

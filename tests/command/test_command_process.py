@@ -15,6 +15,8 @@ import pytest
 
 from slws_lab.command.prepare import Execution
 from slws_lab.command.process import Process
+from slws_lab.tracking.claim import BUSY_WAITS, HEARTBEAT_S
+from slws_lab.worker.command import POLL_S
 
 PYTHON = (sys.executable, "-c")
 # Leaves a grandchild in a session of its own, as torchrun's agent does with its ranks, and ignores SIGTERM if told so.
@@ -80,6 +82,24 @@ def test_a_program_that_cannot_be_started_says_so(tmp_path: Path) -> None:
 def test_a_command_that_was_killed_ends_with_128_and_the_signal(tmp_path: Path) -> None:
     with Process(execution(tmp_path, *PYTHON, "import os; os.kill(os.getpid(), 9)")) as process:
         assert process.wait(20) == 128 + signal.SIGKILL
+
+
+def test_variables_for_the_commands_python_do_not_reach_ours(tmp_path: Path) -> None:
+    (tmp_path / "psutil.py").write_text("raise SystemExit('the wrong psutil')")
+    made = execution(tmp_path, *PYTHON, "import os; print(os.environ['PYTHONPATH'])")
+    made.env["PYTHONPATH"] = str(tmp_path)
+    with Process(made) as process:
+        assert process.wait(20) == 0
+        assert list(process.lines()) == [str(tmp_path)]
+
+
+def test_waiting_for_a_command_looks_like_no_work(tmp_path: Path) -> None:
+    with Process(execution(tmp_path, "sleep", "600")) as process:
+        waits, before = 10, psutil.Process().num_ctx_switches().voluntary
+        assert [process.wait(0.05) for _ in range(waits)] == [None] * waits
+        switches = (psutil.Process().num_ctx_switches().voluntary - before) / waits
+    assert switches < 3
+    assert 3 * HEARTBEAT_S / POLL_S < BUSY_WAITS / 2
 
 
 @pytest.mark.parametrize("kind", ["gentle", "stubborn"])

@@ -18,6 +18,7 @@ from command.trainer import attempt_of, job_file, make_command_project, place
 from conftest import Folder
 
 from slws_lab import worker
+from slws_lab.command import prepare
 from slws_lab.spec import CommandRun, load_any_recipe
 from slws_lab.tracking import Attempt, differences, journal
 from slws_lab.tracking.causes import kind_of
@@ -182,6 +183,81 @@ def test_a_stop_is_no_death_and_the_run_ends_as_undisturbed(folder: Folder, resu
     assert differences(undisturbed, stopped) == []
     assert (stopped.result() or {})["resumes"] == 1
     assert len((stopped.files / "log.txt").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("resume", ["resume: ['--resume={run.dir}/checkpoint.pth']\n", "resume: [--auto-resume]\n"])
+def test_a_run_goes_on_by_an_option_with_its_file_or_by_one_that_names_none(folder: Folder, resume: str) -> None:
+    script = folder.path / "main.py"
+    auto = "sys.argv = [f'--resume={sys.argv[-2]}/checkpoint.pth' if one == '--auto-resume' else one for one in sys.argv]\n"
+    script.write_text(script.read_text().replace("\nparser =", f"\n{auto}parser =", 1))
+    run = run_of(folder, resume, pause=0.1)
+    stopped = attempt_of(folder, run)
+    assert worker.execute(stopped, place(folder, lambda: after(stopped.journal, 1))) == "interrupted"
+    assert worker.execute(stopped, place(folder)) == "finished"
+    assert any(argument.startswith("--resume=") for argument in argv(stopped))
+    assert "starting over" not in stopped.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("resume", "there", "goes_on"),
+    [
+        ("['--resume={run.dir}/{seed}.pth']", "0.pth", True),
+        ("['--resume={run.dir}/{seed}.pth']", "1.pth", False),
+        ("[--resume, '{run.dir}/$STEM.pth']", "last.pth", True),
+        ("[--from, '{run.dir}/a', --and, '{run.dir}/b']", "a", False),
+        ("[--auto-resume]", "anything", True),
+        ("[--auto-resume]", ".slws_log.jsonl", False),
+        ("[--auto-resume]", "", False),
+        ("['--auto-resume={run.dir}']", "", False),
+        ("[]", "anything", False),
+    ],
+)
+def test_a_run_goes_on_where_its_files_are(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resume: str, there: str, goes_on: bool
+) -> None:
+    monkeypatch.setenv("STEM", "last")
+    run, files = run_of(folder, f"resume: {resume}\n"), tmp_path / "files"
+    assert not prepare.goes_on(run, files)
+    files.mkdir()
+    if there:
+        (files / there).touch()
+    assert prepare.goes_on(run, files) == goes_on
+
+
+def test_packages_are_recorded_where_the_command_runs_in_our_python_alone(folder: Folder) -> None:
+    ours, _ = executed(folder, run_of(folder), 1)
+    folder.recipe.write_text(folder.recipe.read_text().replace("{python}", sys.executable))
+    theirs, _ = executed(folder, run_of(folder), 1)
+    assert "torch" in (ours.result() or {})["provenance"]["packages"]
+    assert (theirs.result() or {})["provenance"]["packages"] == {}
+
+
+def test_the_commit_of_another_repository_that_it_runs_in_is_recorded(folder: Folder, tmp_path: Path) -> None:
+    theirs, _ = make_repository(tmp_path / "theirs"), make_repository(folder.path)
+    (folder.path / "main.py").rename(tmp_path / "theirs/main.py")
+    more = f"cwd: {tmp_path / 'theirs'}\n"
+    made = (executed(folder, run_of(folder, more))[1])["provenance"]
+    assert made["cwd"] == {"commit": theirs, "dirty": True}
+    (tmp_path / "theirs/main.py").rename(folder.path / "main.py")
+    (folder.path / "inside").mkdir()
+    folder.recipe.write_text(folder.recipe.read_text().replace(more, "cwd: inside\n").replace("main.py", "../main.py"))
+    assert "cwd" not in (executed(folder, run_of(folder))[1])["provenance"]
+
+
+def make_repository(path: Path) -> str:
+    """Make a repository with one commit, and return that."""
+    path.mkdir(exist_ok=True)
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x", "-C", str(path)]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--allow-empty", "--message", path.name], check=True)
+    return subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.mark.parametrize("argument", ["a" * 5000, "a\0b", "x/" * 2000])
+def test_an_argument_that_can_be_no_path_is_no_file_of_the_project(folder: Folder, argument: str) -> None:
+    run = run_of(folder)
+    longer = run.model_copy(update={"command": (*run.command, argument)})
+    assert prepare.named_files(longer, folder.path) == ["main.py"]
 
 
 def test_a_worker_that_is_killed_leaves_no_orphan_and_the_run_ends_as_undisturbed(folder: Folder) -> None:

@@ -26,6 +26,11 @@ VALUES: dict[str, Value] = {"lr": 1e-05, "name": "a b; touch x", "amp": True, "o
         ("{off:--amp}", []),
         ("{nothing:--note}", []),
         ("{name:--note}", ["--note", "a b; touch x"]),
+        ("{lr:--lr=}", ["--lr=1e-05"]),
+        ("{name:--note=}", ["--note=a b; touch x"]),
+        ("{amp:--amp=}", ["--amp=true"]),
+        ("{off:--amp=}", ["--amp=false"]),
+        ("{nothing:--note=}", []),
         ('{{"a": {n}}}', ['{"a": 3}']),
         ("", [""]),
     ],
@@ -57,3 +62,31 @@ def test_a_shell_takes_each_value_as_one_word(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == ["a b; touch x", "--amp", "--note", "a b; touch x", "xa b; touch x", "done"]
     assert list(tmp_path.iterdir()) == []
     assert "touch" not in shlex.split(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "echo '{name}'",
+        'echo "{name}"',
+        "echo 'a' \"b {name}\"",
+        "echo \\{name}",
+        "echo ${name}",
+        "sh -c 'python {name:--note}'",
+    ],
+)
+def test_a_value_for_a_shell_stands_outside_of_quotes(line: str) -> None:
+    with pytest.raises(ValueError, match=r"'\{name\}' stands within quotes, or behind a backslash or `\$`"):
+        parse(line, line=True)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["echo 'a' {name}", 'echo "it\'s" {name}', "echo it\\'s {name}", 'echo "\\"" {name}', "A='x {{y}}' && echo {name}"],
+)
+def test_quotes_that_are_closed_hinder_no_value(line: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", fill_shell(line, VALUES)], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.endswith("a b; touch x\n")
+    assert list(tmp_path.iterdir()) == []

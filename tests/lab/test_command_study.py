@@ -6,18 +6,20 @@ import json
 import os
 import shutil
 import signal
+import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
-from command.trainer import RECIPE, make_command_project
+from command.trainer import RECIPE, attempt_of, make_command_project, place
 from conftest import Folder, Here, Slws, numbers, on_one_core, run_slws, start_slws
 
+from slws_lab import worker
 from slws_lab.lab import science
 from slws_lab.lab.project import Project
-from slws_lab.spec import dotted
-from slws_lab.tracking import Workspace, journal
+from slws_lab.spec import CommandRun, dotted, expand, load_study
+from slws_lab.tracking import Workspace, journal, provenance
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +81,38 @@ def test_the_plan_of_a_command_asks_no_torch_and_tells_its_cost_from_history(
     shown = run_here(done, "plan", "more")
     assert "3 runs of this arm" in shown and "cost of lr=0.5: not known before a run of it has finished" in shown
     (done.path / "studies/more.yaml").unlink()
+
+
+def test_a_command_cannot_be_probed_and_its_files_are_not_counted_before_it_has_run(
+    tmp_path: Path, done: Folder, run_here: Here, slws: Slws, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_command_project(tmp_path / "project")
+    shown = run_here(folder, "plan", "tiny")
+    assert "--probe" not in shown and "GB to come, the files of the command not counted, " in shown
+    assert slws("plan", "tiny", "--probe", cwd=folder.path) == 2
+    said = capsys.readouterr().err
+    assert "a command's steps cannot be measured: only it knows them" in said and "where:   --probe" in said
+    (done.path / "studies/more.yaml").write_text(
+        done.study.read_text().replace("seeds: 3", "seeds: 4").replace("name: tiny", "name: more")
+    )
+    assert (
+        "GB to come, 0" not in (shown := run_here(done, "plan", "more"))
+        and "not counted, " not in shown.split("disk: ")[1]
+    )
+    (done.path / "studies/more.yaml").unlink()
+
+
+def test_why_says_that_the_packages_of_another_python_are_not_known(
+    tmp_path: Path, run_here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_command_project(tmp_path / "project", recipe=RECIPE.replace("{python}", sys.executable))
+    run = next(iter(expand(load_study(folder.study)).runs))
+    assert isinstance(run, CommandRun)
+    attempt = attempt_of(folder, run)
+    assert worker.execute(attempt, place(folder)) == "finished"
+    monkeypatch.setattr(provenance, "packages", lambda: {"python": "4.0"})
+    said = run_here(folder, "why", attempt.run_id)
+    assert "with packages that are not known: the command has its own" in said and "fresh: code is the same now" in said
 
 
 def test_status_why_and_a_rerun_that_is_verified(done: Folder, tmp_path: Path, run_here: Here) -> None:

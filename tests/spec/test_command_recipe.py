@@ -93,6 +93,13 @@ RECIPE_MISTAKES = {
         "no pattern of `stdout` has a group (?P<test_acc1>...)", "where:   tiny.yaml:10:10 (metrics)"]),
     "a pattern that is none": ("file: log.txt,", "stdout: '(',", [
         "'(': no regular expression: missing ), unterminated subpattern at position 0", "where:   tiny.yaml:10:19 (metrics.stdout)"]),
+    "counted values of a printing command that goes on": (
+        "file: log.txt, step: epoch, counts_from: 0,", "stdout: '(?P<test_acc1>x) (?P<test_loss>x)',", [
+        "with `resume`, what is printed needs `step:`: what a command that goes on gives cannot be counted", "where:   tiny.yaml:10:10 (metrics)",
+        "to do:   name the key or group that holds the step, e.g. `step: epoch`"]),
+    "counted values of a file of a command that goes on": ("step: epoch, counts_from: 0,", "", [
+        "with `resume`, the file needs `step:`: what a command that goes on gives cannot be counted", "where:   tiny.yaml:10:10 (metrics)",
+        "to do:   name the key or group that holds the step, e.g. `step: epoch`"]),
     "an unknown key": ("epochs: train", "epoch: train", [
         "unknown key 'epoch'", "where:   tiny.yaml:11:1 (epoch)",
         "allowed: kind, name, shell, command, fields, metrics, epochs, resume, keep, cwd, env, ranks", "to do:   did you mean 'epochs'?"]),
@@ -146,8 +153,9 @@ def recipe_of(folder: Path, text: str = RECIPE) -> CommandRecipe:
 def test_a_mistake_in_the_recipe_is_one_message_with_its_place(tmp_path: Path, mistake: str) -> None:
     before, after, says = RECIPE_MISTAKES[mistake]
     assert before in RECIPE
+    more = "resume: --resume {run.dir}/x\n" if "goes on" in mistake else ""
     with pytest.raises(UserError) as error:
-        design(tmp_path, RECIPE.replace(before, after))
+        design(tmp_path, RECIPE.replace(before, after) + more)
     assert message(tmp_path, error.value) == says
 
 
@@ -259,6 +267,41 @@ def test_a_recipe_alone_is_a_study_of_its_first_metric(tmp_path: Path) -> None:
     text = RECIPE.replace("names: {val/top1: test_acc1, val/loss: test_loss}", "names: {val/wer: wer}")
     study = study_of_recipe(make_project(tmp_path, STUDY, text).recipe, seed=3)
     assert (study.spec.metric.key, [run_id(run)[:7] for run in expand(study).runs]) == ("val/wer", ["vim-s3-"])
+
+
+@pytest.mark.parametrize(
+    "path", ["/a/log.txt", "~/log.txt", "$OUT/log.txt", "../log.txt", "a/../../log.txt", "{run.dir}/log.txt"]
+)
+@pytest.mark.parametrize("where", ["metrics.file", "keep.0"])
+def test_files_of_a_run_are_within_its_folder(tmp_path: Path, path: str, where: str) -> None:
+    before, after = (
+        ("log.txt", f"'{path}'") if where == "metrics.file" else ("epochs: train", f"keep: ['{path}']\nepochs: train")
+    )
+    with pytest.raises(UserError) as error:
+        recipe_of(tmp_path, RECIPE.replace(before, after))
+    first, place = message(tmp_path, error.value)
+    assert first == f"'{path}': no path within {{run.dir}}: it is relative to that folder, without `..`, `~` and `$`"
+    assert place.startswith("where:   tiny.yaml:1") and place.endswith(f"({where})")
+
+
+@pytest.mark.parametrize("path", ["run/log.txt", "a..b/log.txt", "./log.txt", "*.pth", "log~"])
+def test_names_within_the_folder_are_taken(tmp_path: Path, path: str) -> None:
+    assert recipe_of(tmp_path, RECIPE + f"keep: ['{path}']\n").keep == (path,)
+
+
+def test_a_run_that_goes_on_may_log_by_itself(tmp_path: Path) -> None:
+    metrics = "metrics: {names: [val/top1]}\nresume: [--resume, '{run.dir}/x']\n"
+    assert recipe_of(tmp_path, RECIPE.split("metrics:", maxsplit=1)[0] + metrics).metrics.step is None
+
+
+def test_a_placeholder_in_a_shells_quotes_is_refused_with_its_place(tmp_path: Path) -> None:
+    text = RECIPE.replace("command: python", "shell: true\ncommand: python").replace("{seed}", '"{seed}"')
+    with pytest.raises(UserError) as error:
+        recipe_of(tmp_path, text)
+    assert message(tmp_path, error.value) == [
+        "'{seed}' stands within quotes, or behind a backslash or `$`: a value is quoted by itself, and must stand outside of them",
+        "where:   tiny.yaml:4:10 (command)",
+    ]  # fmt: skip
 
 
 def test_what_needs_a_training_refuses_a_commands_recipe(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from slws_lab.lab import science
 from slws_lab.lab.project import Project
 from slws_lab.launch import need
-from slws_lab.launch.inventory import Gpu
+from slws_lab.launch.inventory import Gpu, shares_by_mps
 from slws_lab.launch.packing import fitting, processes
 from slws_lab.spec import Resources
 from slws_lab.spec.kinds import AnyRecipe
@@ -24,7 +24,8 @@ Known = dict[str, dict[str, Any]]
 
 
 class Measured:
-    """What is known of attempts by their shapes; see `launch.Needs`. Other code, packages or resources make all of it unknown.
+    """What is known of attempts by their shapes; see `launch.Needs`. Other code, packages or resources make all of it
+    unknown, and so does NVIDIA's multi-process service where it was off, or on, before.
 
     Args:
         project: The study.
@@ -89,9 +90,8 @@ class Measured:
 
     @cached_property
     def _path(self) -> Path:
-        state = repr(
-            (sorted(provenance.packages().items()), provenance.numeric_files_digest(), sorted(self._resources.items()))
-        )
+        packages, resources = sorted(provenance.packages().items()), sorted(self._resources.items())
+        state = repr((packages, provenance.numeric_files_digest(), resources, shares_by_mps()))
         return self._project.workspace.cache / f"needs-{_digest(state)}.json"
 
     @cached_property

@@ -63,6 +63,7 @@ class Cluster:
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
+        self._shunned: set[str] = set()
         self._address = resources.ray.address or os.environ.get("RAY_ADDRESS") or None
 
     @property
@@ -119,6 +120,15 @@ class Cluster:
             time.sleep(RETURN_S / 10)
         return max(1, min(fit, free))
 
+    def shun(self, node: str) -> None:
+        """Give a node no further job, by its id: it does not see the workspace, which the runs need."""
+        self._shunned.add(node)
+
+    def options(self, demand: Demand) -> dict[str, Any]:
+        """Return the options of an actor: what it demands, and where it must not be."""
+        where = {"ray.io/node-id": f"!in({', '.join(sorted(self._shunned))})"}
+        return {**demand.options(), **({"label_selector": where} if self._shunned else {})}
+
     def never(self, demand: Demand) -> bool:
         """Say whether no node can ever meet a demand, as far as is known now."""
         return not self._resources.ray.autoscaling and not any(demand.fits(node) for node in self.nodes())
@@ -126,18 +136,30 @@ class Cluster:
     def lacking(self, demand: Demand) -> str:
         """Return in words what is asked for and what there is."""
         nodes = "; ".join(_words(node, demand.amounts) for node in self.nodes()) or "none"
+        if self._shunned:
+            return (
+                "no node of the Ray cluster that has what a job asks for sees the workspace, which runs of a command (`kind: command`) "
+                f"need; nodes that may see it have: {nodes}"
+            )
         return f"no node of the Ray cluster has what a job asks for: {_words(demand.amounts, demand.amounts)}; its nodes have: {nodes}"
 
     def nodes(self) -> list[Mapping[str, float]]:
-        """Return what each node has, taken or not."""
+        """Return what each node has, taken or not; nothing of those that are shunned."""
         if self.own:
-            return [_here()]
+            return [] if self._shunned else [_here()]
         self.connect()
-        return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        alive = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        return [node["Resources"] for node in alive if node["NodeID"] not in self._shunned]
 
 
 def _here() -> dict[str, float]:
     return {"CPU": inventory.cores(), "GPU": len(inventory.gpus()), "memory": psutil.virtual_memory().total}
+
+
+def _devices() -> dict[str, str]:
+    """Return the variable that names our GPUs, for Ray to hand out: by itself it would count a GPU that is cut in parts (MIG) as one."""
+    names = ",".join(gpu.visible for gpu in inventory.gpus())
+    return {"CUDA_VISIBLE_DEVICES": names} if names else {}
 
 
 def _answers(address: str) -> bool:
@@ -164,7 +186,7 @@ def _start_head() -> str:
     said = tempfile.TemporaryFile()  # noqa: SIM115
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "slws_lab.launch.ray_head", json.dumps(_here())], stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE, stderr=said, start_new_session=True, env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"},
+        stdout=subprocess.PIPE, stderr=said, start_new_session=True, env={**os.environ, **_devices(), "RAY_USAGE_STATS_ENABLED": "0"},
     )  # fmt: skip
     assert process.stdin and process.stdout
     address = process.stdout.readline().decode().strip()

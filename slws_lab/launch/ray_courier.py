@@ -76,10 +76,7 @@ class Courier:
     def _luggage(self, attempt: Attempt) -> dict[str, Path]:
         """Return the files that a run needs, by their paths from the project's folder; an absolute one must be on the node."""
         root, run = self._work.root, RunFolder(attempt.path.parent).spec()
-        if not isinstance(run, RunSpec):
-            raise LaunchError(
-                "a node of the Ray cluster does not see the workspace, which runs of a command (`kind: command`) need"
-            )
+        assert isinstance(run, RunSpec), "see `carries`"
         given = [*run.models, *([run.model.init_from.path] if run.model.init_from else [])]
         inside = [name for name in given if (root / name).resolve().is_relative_to(root.resolve())]
         own = {str(Path(name)): root / name for name in inside if (root / name).is_file()}
@@ -138,6 +135,11 @@ class Courier:
             write_text(attempt.path / DIFF, self._git["diff"], desk)
         whole = {**result["provenance"], **self._git, "diff": bool(self._git["diff"])}
         attempt.finish({**result, "provenance": whole}, desk)
+
+
+def carries(work: Work) -> bool:
+    """Say whether runs can be carried: those of a command (`kind: command`) need the workspace itself."""
+    return isinstance(RunFolder(work.attempts[0].parent).spec(), RunSpec)  # a study's runs are of one kind
 
 
 def _keep(made: Path, content: bytes) -> None:

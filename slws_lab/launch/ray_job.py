@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import ray
@@ -14,7 +13,7 @@ from ray.exceptions import ActorUnschedulableError, RayActorError, RayError
 from slws_lab.launch.launcher import LaunchError, Work
 from slws_lab.launch.ray_call import Steps, ask, is_ready
 from slws_lab.launch.ray_cluster import Cluster
-from slws_lab.launch.ray_courier import Courier
+from slws_lab.launch.ray_courier import Courier, carries
 from slws_lab.launch.ray_node import Node, Said
 from slws_lab.tracking import Attempt, is_held, write_text
 from slws_lab.tracking.claim import owner_of
@@ -38,7 +37,7 @@ class RayJob:
     def __init__(self, work: Work, name: str, cluster: Cluster, python: str | None) -> None:
         self._cluster, self._demand = cluster, cluster.demand(work.ranks)
         self._work = replace(work, resources=work.resources.model_copy(update={"gpus": self._demand.gpus}), needs=None)
-        self._actor = partial(ray.remote(Node).options(**self._demand.options()).remote, self._work, name, python)
+        self._name, self._python = name, python
         self._files = work.jobs / name
         self._token = self._files.with_name(f"{name}.token")
         self._node: Any = None
@@ -82,23 +81,30 @@ class RayJob:
         while not self._cancelled:
             self._worker = None
             try:
-                return (yield from self._on_a_node())
+                if (yield from self._on_a_node()):
+                    return
             except RayActorError as error:
                 self._consider(error)
             yield from self._until_free()
 
-    def _on_a_node(self) -> Steps[None]:
+    def _on_a_node(self) -> Steps[bool]:
+        """Work on a node; return whether nothing is left to do there, or elsewhere."""
         write_text(self._token, "")
-        self._node = self._actor()
+        options = self._cluster.options(self._demand)
+        self._node = ray.remote(Node).options(**options).remote(self._work, self._name, self._python)
         try:
             sees = yield from self._placed()
             if self._cancelled:
-                return
+                return True
             self._begun = True
             if sees if self._work.resources.ray.shared is None else self._work.resources.ray.shared:
                 yield from self._watch()
-            else:
+            elif carries(self._work):
                 yield from Courier(self._node, self._work, self._heard, lambda: self._cancelled).carry_all()
+            else:
+                yield from self._shun()
+                return False
+            return True
         finally:
             if self._begun:
                 ray.wait([self._node.end.remote()], timeout=END_S)
@@ -126,6 +132,12 @@ class RayJob:
                     raise LaunchError(self._cluster.lacking(self._demand))
             yield
         return bool(ray.get(answer))
+
+    def _shun(self) -> Steps[None]:
+        """Leave the runs to nodes that see the workspace."""
+        self._cluster.shun((yield from ask(self._node.place.remote)))
+        if self._cluster.never(self._demand):
+            raise LaunchError(self._cluster.lacking(self._demand))
 
     def _watch(self) -> Steps[None]:
         """Look after a worker in the workspace until it ends."""

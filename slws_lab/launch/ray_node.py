@@ -77,6 +77,12 @@ class Node:
         """Say whether a file of the workspace is to be seen here."""
         return token.exists()
 
+    def place(self) -> str:
+        """Return the id of this node."""
+        import ray
+
+        return ray.get_runtime_context().get_node_id()
+
     def begin(self) -> None:
         """Start the worker on the attempts in the workspace."""
         self._begin(self._work)

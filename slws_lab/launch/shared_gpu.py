@@ -5,26 +5,41 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from slws_lab.errors import UserError
 from slws_lab.launch.inventory import Gpu, Inventory
 from slws_lab.launch.launcher import LaunchError, Needs, Work
 from slws_lab.launch.packing import Room, Wanted, allowance, choose, processes
 from slws_lab.launch.process import WorkerProcess, environment
-from slws_lab.tracking import Attempt, is_held, journal
+from slws_lab.tracking import Attempt, is_held, journal, starts
 from slws_lab.tracking.causes import MEMORY, kind_of
 from slws_lab.tracking.claim import owner_of
+from slws_lab.tracking.journal import Entry
 
 LOOK_S = 2.0
 SHARE = 20  # a look at all attempts is followed by a time so many times as long without one
-MEASURE_S = 5.0  # of a worker's epochs, before they say how fast it is
+MEASURE_S = 5.0  # of a worker's attempts together, before they say how fast it is
 PATIENCE_S = 300.0
+SPEED = "train/images_per_s"
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Made:
+    """Images that were made, and the time that it took.
+
+    Attributes:
+        seconds: The time.
+        images: How many, as the epochs' own speeds say.
+    """
+
+    seconds: float
+    images: float
 
 
 @dataclass
@@ -34,7 +49,8 @@ class Worker:
     Attributes:
         started: When it was, seconds since 1970.
         warm: Whether it has ended an epoch: before, it does not yet take its share of the GPU.
-        rate: The images a second that it has made since the number of workers was last changed; None while too few.
+        epochs: What its attempts have made since the number of workers was last changed, but in their first epochs.
+        wholes: What those of them have made that began and ended since, first epochs and preparation too.
     """
 
     process: WorkerProcess
@@ -42,7 +58,27 @@ class Worker:
     attempts: frozenset[Path]
     started: float = field(default_factory=time.time)
     warm: bool = False
-    rate: float | None = None
+    epochs: dict[Path, Made] = field(default_factory=dict)
+    wholes: dict[Path, Made] = field(default_factory=dict)
+
+    @property
+    def rate(self) -> float | None:
+        """The images a second that it makes; whole attempts say so only where none has a second epoch."""
+        later = self.epochs.values()
+        return rate(later if any(made.seconds for made in later) else self.wholes.values())
+
+    def see(self, attempt: Attempt, since: float, *, ended: bool) -> None:
+        """Note what an attempt that it executes, or has just ended, has made since a time."""
+        entries = list(journal.read(attempt.journal))
+        self.warm = self.warm or any(entry.time > self.started for entry in entries)
+        self.epochs[attempt.path] = made(entries, since, whole=False)
+        began = _last_start(attempt).get("time", 0.0) if ended else 0.0
+        if began >= since:
+            self.wholes[attempt.path] = made(entries, began, whole=True)
+
+    def forget(self) -> None:
+        self.epochs.clear()
+        self.wholes.clear()
 
 
 class SharedGpu:
@@ -61,6 +97,7 @@ class SharedGpu:
         self._left = [Attempt(path) for path in work.attempts]
         self._workers: list[Worker] = []
         self._held: dict[int, Attempt] = {}
+        self._ended: list[tuple[int, Attempt]] = []
         self._unpackable: set[str] = set()
         self._started = 0
         self._others_gb = 0.0
@@ -124,12 +161,14 @@ class SharedGpu:
     def _see(self) -> list[Attempt]:
         """Note who holds what, and return the attempts that nobody has or is about to take."""
         pids, left, free = {worker.process.pid for worker in self._workers}, [], []
-        self._held = {}
+        self._held, self._ended = {}, []
         for attempt in self._left:
             result = attempt.result()
             if result is not None:
                 if result["status"] == "failed" and kind_of(str(result.get("cause", ""))) == MEMORY:
                     self._unpackable.add(self._needs.shape(attempt.path))
+                if (start := _last_start(attempt)).get("host") == socket.gethostname():
+                    self._ended.append((start["pid"], attempt))
                 continue
             left.append(attempt)
             if not is_held(attempt.claim):
@@ -174,28 +213,22 @@ class SharedGpu:
         (shape,) = shapes
         if number in self._needs.rates(shape, self._gpu.name):
             return
-        if not all([self._warms(worker) for worker in self._workers]):
+        for worker in self._workers:
+            for seen, ended in ((self._held.items(), False), (self._ended, True)):
+                for attempt in [attempt for pid, attempt in seen if pid == worker.process.pid]:
+                    worker.see(attempt, self._unchanged_since, ended=ended)
+        if not all(worker.warm for worker in self._workers):
             self._count_anew()
             return
-        for worker in self._workers:
-            attempt = self._held.get(worker.process.pid)
-            latest = None if attempt is None else rate(attempt, self._unchanged_since)
-            worker.rate = worker.rate if latest is None else latest
-        rates = [worker.rate for worker in self._workers if worker.rate is not None]
+        rates = [found for worker in self._workers if (found := worker.rate) is not None]
         if len(rates) == number:
             self._needs.note_rate(shape, self._gpu.name, number, sum(rates))
-
-    def _warms(self, worker: Worker) -> bool:
-        attempt = self._held.get(worker.process.pid)
-        if attempt is not None and not worker.warm:
-            worker.warm = any(entry.time > worker.started for entry in journal.read(attempt.journal))
-        return worker.warm
 
     def _count_anew(self) -> None:
         """Forget how fast workers are: another number of them is at work from now on."""
         self._unchanged_since = time.time()
         for worker in self._workers:
-            worker.rate = None
+            worker.forget()
 
     def _end_surplus(self) -> None:
         """Stop the latest workers where fewer give as much, and what begins anew of a shape that is packed no longer.
@@ -229,18 +262,29 @@ class SharedGpu:
             )
 
 
-def rate(attempt: Attempt, since: float) -> float | None:
-    """Return the images a second that an attempt has made since a time, over whole epochs but its first; None while they are too few.
+def made(entries: Iterable[Entry], since: float, *, whole: bool) -> Made:
+    """Return what an attempt has made since a time; entries without a speed, as of a command, say nothing.
 
     Args:
-        attempt: The attempt.
+        entries: Its journal.
         since: Seconds since 1970.
+        whole: Whether the attempt began just then, and all counts; else what came before the first entry does not.
     """
-    entries = list(journal.read(attempt.journal))
-    whole = [
-        (entry.time - before.time, entry.metrics.get("train/images_per_s", 0.0))
-        for before, entry in pairwise(entries)
-        if before.time >= since
-    ]
-    seconds = sum(taken for taken, _ in whole)
-    return sum(taken * speed for taken, speed in whole) / seconds if seconds >= MEASURE_S else None
+    own = [entry for entry in entries if entry.time >= since]
+    times = [*([since] if whole else []), *(entry.time for entry in own)]
+    timed = zip(times, own if whole else own[1:], strict=False)
+    spans = [(entry.time - before, entry.metrics[SPEED]) for before, entry in timed if SPEED in entry.metrics]
+    return Made(sum(seconds for seconds, _ in spans), sum(seconds * speed for seconds, speed in spans))
+
+
+def rate(parts: Iterable[Made]) -> float | None:
+    """Return the images a second of several parts together; None while they are too short."""
+    parts = list(parts)
+    seconds = sum(part.seconds for part in parts)
+    return sum(part.images for part in parts) / seconds if seconds >= MEASURE_S else None
+
+
+def _last_start(attempt: Attempt) -> dict[str, Any]:
+    """Return when, where and by which process an attempt was begun or gone on with the last time; empty where nobody knows."""
+    known = (line for line in reversed(starts.lines(attempt)) if {"time", "host", "pid"} <= line.keys())
+    return next(known, {})

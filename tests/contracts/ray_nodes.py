@@ -57,6 +57,10 @@ class Nodes:
         """Wait until so many nodes are there, the head included."""
         wait_for(lambda: sum(node["Alive"] for node in self._cluster.global_state.node_table()) == count, "nodes")
 
+    def actors(self, state: str) -> int:
+        """Return how many actors are in a state, by Ray's name of it."""
+        return len(self._cluster.global_state.actor_table(None, None, state))
+
     def __enter__(self) -> Nodes:
         return self
 
@@ -67,6 +71,26 @@ class Nodes:
         self._cluster.shutdown()
         del os.environ["RAY_TMPDIR"]
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """A cluster of which one node does not see a folder.
+
+    Attributes:
+        nodes: The cluster.
+        folder: The folder.
+        blind: The number of the node's first process.
+    """
+
+    nodes: Nodes
+    folder: Path
+    blind: int
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment of a command that is to use the cluster."""
+        return {**os.environ, "RAY_ADDRESS": self.nodes.address}
 
 
 def kill_tree(pid: int) -> list[psutil.Process]:

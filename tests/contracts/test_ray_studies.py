@@ -5,23 +5,67 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import tempfile
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
 import pytest
-from conftest import RECIPE, STUDY, Folder, make_project, numbers, start_slws
-from ray_nodes import Nodes, can_hide, is_alive, kill_tree
+from conftest import RECIPE, STUDY, Folder, make_project, numbers, on_one_core, start_slws
+from ray_nodes import Mixed, Nodes, can_hide, is_alive, kill_tree
 from slurm_cluster import wait_for
 
-from slws_lab.tracking import Attempt, Workspace, is_held
+from slws_lab.tracking import Attempt, Workspace, differences, is_held
 from slws_lab.tracking.claim import owner_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.skipif(find_spec("ray") is None, reason="needs the package ray")]
 
 TWO = STUDY.replace("seeds: 3", "seeds: 1")
 LONG_RECIPE = RECIPE.replace("epochs: 2", "epochs: 24")
+COMMAND = """\
+kind: command
+name: waits
+command: "{python} experiments/waits.py {x.level}"
+fields: {x.level: {type: int, value: 1}}
+metrics: {stdout: "epoch (?P<epoch>\\\\d+): (?P<top1>\\\\d+)", step: epoch, names: {val/top1: top1}}
+epochs: 1
+"""
+WAITS = """\
+import sys, time
+from pathlib import Path
+until = time.monotonic() + 60
+while not Path("go").exists() and time.monotonic() < until:
+    time.sleep(0.02)
+print("epoch 1: 5" + sys.argv[1], flush=True)
+"""
+hides = pytest.mark.skipif(not can_hide(), reason="needs root, to hide the workspace from a node")
+Undisturbed = Callable[[], Folder]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, finished: Folder) -> Undisturbed:
+    """The study of two long runs by the local launcher; it is at work from now on, and waited for when it is asked for."""
+    folder = project(tmp_path_factory.mktemp("undisturbed") / "here", finished, TWO, LONG_RECIPE)
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = start_slws(folder, "run", "tiny", **silent, **on_one_core())
+
+    def ended() -> Folder:
+        assert process.wait(240) == 0
+        return folder
+
+    return ended
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mixed]:
+    """A cluster of two nodes of a core each, of which one does not see a folder, nor the projects in it."""
+    with Nodes(cpus=1) as nodes:
+        folder = tmp_path_factory.mktemp("hidden")
+        blind = nodes.add_hidden(1, folder)
+        nodes.wait(2)
+        yield Mixed(nodes, folder, blind)
 
 
 def project(path: Path, known: Folder, study: str = STUDY, recipe: str = RECIPE) -> Folder:
@@ -54,14 +98,16 @@ def without_ray() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
 
 
-def test_a_study_in_the_workspace_then_over_ray_equals_the_local_one_though_its_command_is_killed_and_nothing_outlives_it(
-    tmp_path: Path, finished: Folder
+def test_a_run_in_the_workspace_then_over_ray_equals_the_local_one_though_its_command_is_killed_and_nothing_outlives_it(
+    tmp_path: Path, finished: Folder, undisturbed: Undisturbed
 ) -> None:
-    folder = project(tmp_path / "there", finished)
+    folder = project(tmp_path / "there", finished, TWO, LONG_RECIPE)
     short = Path(tempfile.mkdtemp(prefix="t"))  # names of sockets stand in it
     own = {**without_ray(), "RAY_TMPDIR": str(short)}
-    process = start_slws(folder, "run", "tiny", "--launcher", "ray", env=own)
-    wait_for(lambda: any(attempt.status for attempt in attempts(folder)), "result")
+    command = ("run", "tiny", "--only", "shuffle.schedule=linear", "--launcher", "ray")
+    process = start_slws(folder, *command, env=own)
+    wait_for(lambda: process.poll() is not None or all_saved(folder, 1), "checkpoint")
+    assert process.poll() is None, process.communicate()
     mine = psutil.Process(process.pid).children(recursive=True)
     assert any("raylet" in one.name() for one in mine)
     process.kill()
@@ -69,43 +115,59 @@ def test_a_study_in_the_workspace_then_over_ray_equals_the_local_one_though_its_
     wait_for(lambda: not any(is_alive(one) for one in mine), "end of Ray", 60)
     wait_for(lambda: not list(short.iterdir()), "removal of Ray's files")
     assert not any(is_held(attempt.claim) for attempt in attempts(folder))
-    folder.study.write_text(STUDY.replace("{gpus: 0}", "{gpus: 0, ray: {shared: false}}"))
-    process = start_slws(folder, "run", "tiny", "--launcher", "ray", env=own)
+    assert not any(attempt.status for attempt in attempts(folder))  # else nothing is left to go on with
+    folder.study.write_text(TWO.replace("{gpus: 0}", "{gpus: 0, ray: {shared: false}}"))
+    process = start_slws(folder, *command, env=own)
     out, err = process.communicate(timeout=240)
-    assert process.returncode == 0, out + err
+    assert process.returncode == 1, out + err  # since the other arm is missing
     assert of_others(err) == []
-    assert records(folder) == records(finished)
-    assert table(folder) == table(finished)
+    (attempt,) = attempts(folder)
+    (same,) = [one for one in attempts(undisturbed()) if one.run_id == attempt.run_id]
+    assert (len(starts(attempt)), len(starts(same)), attempt.status) == (2, 1, "finished")
+    assert differences(attempt, same) == []
     assert list((folder.workspace / "jobs").iterdir()) == []
     short.rmdir()  # nothing is in it
 
 
-@pytest.mark.skipif(not can_hide(), reason="needs root, to hide the workspace from a node")
-def test_runs_of_a_lost_node_that_did_not_see_the_workspace_and_of_a_killed_actor_go_on_elsewhere_with_the_same_bits(
-    tmp_path: Path, finished: Folder
-) -> None:
-    here, there = (project(tmp_path / name, finished, TWO, LONG_RECIPE) for name in ("here", "there"))
-    with Nodes(cpus=1) as nodes:
-        blind = nodes.add_hidden(1, there.path)
-        undisturbed = start_slws(here, "run", "tiny")
-        nodes.wait(2)
-        process = start_slws(
-            there, "run", "tiny", "--launcher", "ray", env={**os.environ, "RAY_ADDRESS": nodes.address}
-        )
-        wait_for(lambda: process.poll() is not None or all_saved(there), "checkpoints")
-        assert process.poll() is None, process.communicate()
-        holders = [owner.pid for attempt in attempts(there) if (owner := owner_of(attempt.claim))]
-        assert process.pid in holders  # the command itself holds the claim of what is away
-        (seeing,) = set(holders) - {process.pid}
-        killed = [*kill_tree(blind), *kill_tree(psutil.Process(seeing).ppid())]
-        pids = {pid for attempt in attempts(there) for pid in starts(attempt)}
-        assert pids <= {one.pid for one in killed}
-        out, err = process.communicate(timeout=240)
+@hides
+def test_runs_of_a_command_are_left_to_nodes_that_see_the_workspace(mixed: Mixed, finished: Folder) -> None:
+    study = TWO.replace("shuffle.schedule", "x.level").replace("none, linear", "1, 2").replace(", weights: raw", "")
+    folder = project(mixed.folder / "command", finished, study, COMMAND)
+    (folder.recipe.parent / "waits.py").write_text(WAITS)
+    process = start_slws(folder, "run", "tiny", "--launcher", "ray", env=mixed.environment)
+    for what in (
+        "DEAD",
+        "PENDING_CREATION",
+    ):  # the job on the node that does not see the workspace looks for another one
+        wait_for(lambda state=what: process.poll() is not None or mixed.nodes.actors(state), f"actor that is {what}")
+    assert process.poll() is None, process.communicate()
+    (folder.path / "go").touch()
+    out, err = process.communicate(timeout=240)
     assert process.returncode == 0, out + err
     assert of_others(err) == []
-    assert undisturbed.wait(240) == 0
-    assert records(there) == records(here)
-    assert table(there) == table(here)
+    assert [attempt.status for attempt in attempts(folder)] == ["finished"] * 2
+    assert list((folder.workspace / "jobs").iterdir()) == []
+
+
+@hides
+def test_runs_of_a_lost_node_that_did_not_see_the_workspace_and_of_a_killed_actor_go_on_elsewhere_with_the_same_bits(
+    mixed: Mixed, finished: Folder, undisturbed: Undisturbed
+) -> None:
+    there = project(mixed.folder / "there", finished, TWO, LONG_RECIPE)
+    process = start_slws(there, "run", "tiny", "--launcher", "ray", env=mixed.environment)
+    wait_for(lambda: process.poll() is not None or all_saved(there, 2), "checkpoints")
+    assert process.poll() is None, process.communicate()
+    holders = [owner.pid for attempt in attempts(there) if (owner := owner_of(attempt.claim))]
+    assert process.pid in holders  # the command itself holds the claim of what is away
+    (seeing,) = set(holders) - {process.pid}
+    killed = [*kill_tree(mixed.blind), *kill_tree(psutil.Process(seeing).ppid())]
+    pids = {pid for attempt in attempts(there) for pid in starts(attempt)}
+    assert pids <= {one.pid for one in killed}
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, out + err
+    assert of_others(err) == []
+    assert records(there) == records(undisturbed())
+    assert table(there) == table(undisturbed())
     assert [(len(starts(attempt)), (attempt.result() or {})["resumes"]) for attempt in attempts(there)] == [(2, 1)] * 2
     assert list((there.workspace / "jobs").iterdir()) == []
     assert not any(psutil.pid_exists(pid) for attempt in attempts(there) for pid in starts(attempt))
@@ -116,11 +178,11 @@ def of_others(err: str) -> list[str]:
     return [line for line in err.splitlines() if line.strip() and "runs ended" not in line]
 
 
-def all_saved(folder: Folder) -> bool:
-    """Say whether both runs are executed and have a checkpoint."""
+def all_saved(folder: Folder, count: int) -> bool:
+    """Say whether so many runs are executed and have a checkpoint."""
     found = attempts(folder)
     saved = [(attempt.checkpoint / "resume.pt").exists() and is_held(attempt.claim) for attempt in found]
-    return len(found) == 2 and all(saved)
+    return len(found) == count and all(saved)
 
 
 def test_an_address_of_nothing_is_one_message(tmp_path: Path, finished: Folder) -> None:

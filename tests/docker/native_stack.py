@@ -166,6 +166,8 @@ class Stack:
     def _here(self, command: list[str]) -> list[str]:
         """Return a command of compose.yaml with the programs, addresses and ports that it has here."""
         first, *others = command
+        if "--workers" in others:  # each loads MLflow for seconds, at every start
+            others[others.index("--workers") + 1] = "1"
         arguments = [self._with_ports(part).replace("0.0.0.0", "127.0.0.1") for part in others]
         return PROGRAMS[first] + [part.replace(SCRIPT, str(FOLDER / "make_bucket.py")) for part in arguments]
 

@@ -83,11 +83,15 @@ class Training:
         shape: Its shape.
         gb: Its memory.
         busy: So many processes share a GPU without loss; with more all become slower.
+        epochs: Its length, where it is not held.
+        tells: Whether it says how fast it is; a command does not.
     """
 
     shape: str = "a"
     gb: float = 2.0
     busy: int = 100
+    epochs: int = 1
+    tells: bool = True
 
     def write(self, attempt: Path) -> None:
         write_json(attempt / "training.json", vars(self))
@@ -116,9 +120,10 @@ def execute(attempt: Attempt, job: dict[str, Any], stop: threading.Event) -> str
             if stop.wait(taken):
                 starts.note_stop(attempt)
                 return "interrupted"
-            journal.append(attempt.journal, epoch, time.time(), {"train/images_per_s": 100 / taken})
+            metrics = {"train/images_per_s": 100 / taken} if training.tells else {"loss": 1.0}
+            journal.append(attempt.journal, epoch, time.time(), metrics)
             need.note(attempt.path, need.Need(KIND, training.gb, need.relevant(Resources(**job["resources"]))))
-            if not Path(job["root"], "hold").exists():
+            if epoch >= training.epochs and not Path(job["root"], "hold").exists():
                 break
         attempt.finish({"status": "finished"})
     return "finished"

@@ -80,6 +80,21 @@ def test_other_resources_make_a_need_unknown_but_for_those_that_only_place_a_run
     assert later.memory_gb(later.shape(base), GPU) == 6.0
 
 
+def test_what_processes_gave_together_in_turns_says_nothing_of_what_they_give_side_by_side(
+    opened: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
+    known, (base, *_) = measured(opened)
+    known.note_rate(known.shape(base), GPU, 2, 100.0)
+    (tmp_path / "control").touch()
+    with_mps, _ = measured(opened)
+    assert with_mps.rates(with_mps.shape(base), GPU) == {}
+    with_mps.note_rate(with_mps.shape(base), GPU, 2, 180.0)
+    (tmp_path / "control").unlink()
+    again, _ = measured(opened)
+    assert again.rates(again.shape(base), GPU) == {2: 100.0}
+
+
 def test_a_damaged_need_is_none_and_is_measured_anew(opened: Project) -> None:
     known, (base, *_) = measured(opened)
     need.note(base, Need(GPU, 6.0, USED))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -83,6 +85,48 @@ def test_a_cluster_of_its_own_has_what_this_machine_has_and_takes_a_run_of_more_
     assert [Ray().slots(Resources(threads=threads)) for threads in (1, 2, 3, 8)] == [4, 2, 1, 1]
     with pytest.raises(UserError, match="1 GPU; its nodes have: 4 CPU, 0 GPU"):
         Ray().slots(Resources(gpus=1))
+
+
+def test_a_cluster_of_its_own_is_started_on_the_very_gpus_that_are_there_so_on_each_instance_of_one_in_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from slws_lab.launch import ray_cluster
+
+    def devices(*gpus: inventory.Gpu) -> str | None:
+        monkeypatch.setattr(inventory, "gpus", lambda: gpus)
+        assert ray_cluster._start_head.__wrapped__() == "127.0.0.1:1"
+        return started[-1].get("CUDA_VISIBLE_DEVICES")
+
+    def start(command: list[str], **options: Any) -> Any:
+        started.append(options["env"])
+        return SimpleNamespace(stdin=io.BytesIO(), stdout=io.BytesIO(b"127.0.0.1:1\n"))
+
+    started: list[dict[str, str]] = []
+    monkeypatch.setattr(ray_cluster.subprocess, "Popen", start)
+    monkeypatch.setattr(ray_cluster.atexit, "register", lambda *_: None)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    parts = [inventory.Gpu(f"0:{i}", "A part", 10.0, f"MIG-{i}") for i in range(2)]
+    assert devices(*parts) == "MIG-0,MIG-1"
+    assert devices(inventory.Gpu("3", "One without a UUID", 80.0)) == "3"
+    assert devices() is None
+
+
+def test_a_node_that_is_shunned_gets_no_job_and_when_none_is_left_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from slws_lab.launch import ray_cluster
+
+    nodes = [{"Alive": True, "NodeID": name, "Resources": {"CPU": 4.0}} for name in ("aa", "bb")]
+    monkeypatch.setattr(ray_cluster.Cluster, "connect", lambda self: None)
+    monkeypatch.setattr(ray_cluster.ray, "nodes", lambda: nodes)
+    found = ray_cluster.Cluster(Resources.model_validate({"ray": {"address": "10.0.0.1:6379"}}))
+    demand = found.demand(1)
+    assert "label_selector" not in found.options(demand)
+    found.shun("bb")
+    assert not found.never(demand)
+    assert found.options(demand)["label_selector"] == {"ray.io/node-id": "!in(bb)"}
+    found.shun("aa")
+    assert found.options(demand)["label_selector"] == {"ray.io/node-id": "!in(aa, bb)"}
+    assert found.never(demand)
+    assert "sees the workspace, which runs of a command (`kind: command`) need" in found.lacking(demand)
 
 
 def test_without_the_package_the_launcher_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,9 +17,10 @@ from launch import fake_gpu
 from launch.fake_gpu import KIND, FakeInventory, Training
 
 from slws_lab.launch import Job, LaunchError, Local, Work, need, shared_gpu
-from slws_lab.launch.shared_gpu import SharedGpu
+from slws_lab.launch.shared_gpu import SPEED, Made, SharedGpu, made, rate
 from slws_lab.spec import Resources
 from slws_lab.tracking import Attempt, is_held, read_json, starts
+from slws_lab.tracking.journal import Entry
 
 USED = need.relevant(Resources())
 
@@ -143,6 +144,47 @@ def test_more_processes_than_pay_are_stopped_and_go_on_later(box: Box, ending: l
     begun = [Attempt(path) for path in work.attempts if Attempt(path).starts.exists()]
     assert [is_held(attempt.claim) for attempt in begun] == [True, True, False, False]
     assert all(starts.lines(attempt)[-1].get("stopped") for attempt in begun[2:])
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_many_short_runs_say_together_what_sharing_gives(box: Box, ending: list[Job], epochs: int) -> None:
+    work = box.work(*[Training(gb=0.5, epochs=epochs)] * 60)
+    assert fake_gpu.EPOCH_S * epochs < shared_gpu.MEASURE_S  # no run is long enough by itself
+    needs = work.needs
+    assert isinstance(needs, Known)
+    speeds = needs.speeds.setdefault("a", {})
+    ending += box.start(work)
+    to_the_end(ending, until=lambda: 2 in speeds)
+    assert speeds[2] > 1.1 * speeds[1]
+    assert statuses(work)["finished"] < 60
+
+
+def test_commands_which_say_nothing_of_images_give_no_speed(box: Box) -> None:
+    work = box.work(*[Training(gb=0.5, epochs=10, tells=False)] * 3)
+    to_the_end(box.start(work))
+    assert statuses(work) == {"finished": 3}
+    assert isinstance(work.needs, Known)
+    assert work.needs.speeds == {}
+
+
+def entries(*points: tuple[float, float | None]) -> list[Entry]:
+    return [Entry(i, time, {} if speed is None else {SPEED: speed}, 0) for i, (time, speed) in enumerate(points, 1)]
+
+
+def test_an_epoch_counts_where_it_began_since_then_and_the_first_only_of_a_whole_attempt() -> None:
+    three = entries((12.0, 10.0), (13.0, 100.0), (15.0, 400.0))
+    assert made(three, 11.0, whole=False) == Made(3.0, 100.0 + 800.0)
+    assert made(three, 12.5, whole=False) == Made(2.0, 800.0)
+    assert made(three, 10.0, whole=True) == Made(5.0, 20.0 + 100.0 + 800.0)
+    assert made(entries((12.0, 10.0)), 11.0, whole=False) == Made(0.0, 0.0)
+    assert made(entries((12.0, None), (13.0, None)), 11.0, whole=True) == Made(0.0, 0.0)
+
+
+def test_parts_give_a_rate_together_once_they_are_long_enough() -> None:
+    part = Made(shared_gpu.MEASURE_S / 2, 300.0)
+    assert rate([part]) is None
+    assert rate([part, part]) == 600.0 / shared_gpu.MEASURE_S
+    assert rate([]) is None
 
 
 def test_a_run_out_of_memory_leaves_the_others_alone_and_its_shape_is_packed_no_longer(box: Box) -> None:

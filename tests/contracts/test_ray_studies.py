@@ -20,7 +20,13 @@ from slurm_cluster import wait_for
 from slws_lab.tracking import Attempt, Workspace, differences, is_held
 from slws_lab.tracking.claim import owner_of
 
-pytestmark = [pytest.mark.ray, pytest.mark.skipif(find_spec("ray") is None, reason="needs the package ray")]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.skipif(find_spec("ray") is None, reason="needs the package ray"),
+    pytest.mark.skipif(
+        os.environ.get("SLWS_TEST_SERVERS") != "1", reason="starts clusters for minutes: SLWS_TEST_SERVERS=1"
+    ),
+]
 
 TWO = STUDY.replace("seeds: 3", "seeds: 1")
 LONG_RECIPE = RECIPE.replace("epochs: 2", "epochs: 24")

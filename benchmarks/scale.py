@@ -175,6 +175,11 @@ def table(costs: dict[int, dict[str, Cost]], load: float) -> str:
     executed = [size for size in sizes if name in costs[size]]
     each = ", ".join(f"{costs[size][name].clock_s / size * 1e3:.0f} ms at {size:,}" for size in executed)
     lines += ["", f"Of `{name.split(':', maxsplit=1)[0]}` by the clock, for each run: {each}."]
+    if written := [f"{size:,}" for size in sizes if size not in executed]:
+        lines += [
+            "",
+            f"The {' and '.join(written)} were written down, not executed: each has the journal and the result of one that was.",
+        ]
     return "\n".join(lines) + "\n"
 
 

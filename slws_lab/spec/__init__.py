@@ -15,12 +15,12 @@ from slws_lab.spec.recipe import (
     DataSpec,
     ModelSpec,
     Recipe,
-    Resources,
     RunSpec,
     Schedule,
     ShuffleSpec,
     TrainSpec,
 )
+from slws_lab.spec.resources import Resources
 from slws_lab.spec.schema import json_schema
 from slws_lab.spec.stages import resolve as resolve_stages
 from slws_lab.spec.stages import total_epochs

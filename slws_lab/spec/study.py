@@ -9,7 +9,8 @@ from pydantic import Discriminator, Field, Tag, WithJsonSchema, field_validator,
 from slws_lab.spec.blocks import AnyBlock
 from slws_lab.spec.command import MetricName
 from slws_lab.spec.levels import Factor, Level, Settings
-from slws_lab.spec.recipe import Name, Resources, Spec
+from slws_lab.spec.recipe import Name, Spec
+from slws_lab.spec.resources import Resources
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 

@@ -1,5 +1,6 @@
 """Dispatch: launchers start jobs that claim and execute runs. They know no torch and no tracker but the run folders."""
 
+from slws_lab.launch.feed import Feed
 from slws_lab.launch.in_process import InProcess
 from slws_lab.launch.launcher import Job, Launcher, LaunchError, Work
 from slws_lab.launch.local import Local
@@ -8,4 +9,4 @@ from slws_lab.launch.slurm import Slurm
 
 LAUNCHERS = ("local", "in_process", "slurm", "ray")
 
-__all__ = ["LAUNCHERS", "InProcess", "Job", "LaunchError", "Launcher", "Local", "Ray", "Slurm", "Work"]
+__all__ = ["LAUNCHERS", "Feed", "InProcess", "Job", "LaunchError", "Launcher", "Local", "Ray", "Slurm", "Work"]

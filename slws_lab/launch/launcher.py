@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -46,6 +46,10 @@ class Work:
         ranks: Processes that a run of these starts at most.
         most: Jobs at a time, at most, each of which executes one attempt at a time; None for as many as there are slots.
         needs: What is known of the attempts, by which a launcher may put several on one GPU; None to give each a whole one.
+        feed: A list of further attempts that grows, see `launch.feed`: jobs wait for more until it ends, and as many are started as there
+            are slots. None: jobs end when none of `attempts` is free.
+        look_in: Called between steps of a run by a launcher that executes runs in the caller's own process, where nobody else could look
+            on; see `InProcessJob`. None to not be called.
     """
 
     root: Path
@@ -55,10 +59,17 @@ class Work:
     ranks: int = 1
     most: int | None = None
     needs: Needs | None = None
+    feed: Path | None = None
+    look_in: Callable[[], None] | None = None
+
+    def jobs_of(self, slots: int) -> int:
+        """Return how many jobs to start where so many fit at a time."""
+        wanted = slots if self.feed else min(slots, len(self.attempts))
+        return wanted if self.most is None else min(wanted, self.most)
 
 
 class Job(Protocol):
-    """A process somewhere that claims attempts and executes them until none is free."""
+    """A process somewhere that claims attempts and executes them until none is free, and none will come."""
 
     def poll(self) -> bool:
         """Return whether the job still works; a launcher may use the call to replace a process that died."""

@@ -9,6 +9,7 @@ from slws_lab.spec.identity import IDENTITY_VERSION, canonical, digest, dotted, 
 from slws_lab.spec.kinds import AnyRecipe, AnyRun, parse_recipe, parse_run
 from slws_lab.spec.levels import Factor, level_text
 from slws_lab.spec.load import Study, find_root, find_study, load_any_recipe, load_recipe, load_study, study_of_recipe
+from slws_lab.spec.metric import Metric
 from slws_lab.spec.places import where_set
 from slws_lab.spec.recipe import (
     AugmentSpec,
@@ -22,9 +23,10 @@ from slws_lab.spec.recipe import (
 )
 from slws_lab.spec.resources import Resources
 from slws_lab.spec.schema import json_schema
+from slws_lab.spec.search import Confirm, SearchSpec
 from slws_lab.spec.stages import resolve as resolve_stages
 from slws_lab.spec.stages import total_epochs
-from slws_lab.spec.study import AdaptiveSeeds, Budget, Comparisons, Metric, StudySpec
+from slws_lab.spec.study import AdaptiveSeeds, Budget, Comparisons, StudySpec
 
 __all__ = [
     "BLOCKS",
@@ -40,6 +42,7 @@ __all__ = [
     "CommandRecipe",
     "CommandRun",
     "Comparisons",
+    "Confirm",
     "DataSpec",
     "Design",
     "Duplicate",
@@ -53,6 +56,7 @@ __all__ = [
     "Role",
     "RunSpec",
     "Schedule",
+    "SearchSpec",
     "ShuffleSpec",
     "Study",
     "StudySpec",

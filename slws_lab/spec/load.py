@@ -12,10 +12,11 @@ from slws_lab.spec import paths, stages
 from slws_lab.spec.command import CommandRecipe
 from slws_lab.spec.command_checks import read_command
 from slws_lab.spec.kinds import AnyRecipe
+from slws_lab.spec.metric import Metric
 from slws_lab.spec.recipe import Recipe
 from slws_lab.spec.resources import Resources
 from slws_lab.spec.source import Source, read, validate
-from slws_lab.spec.study import Metric, StudySpec
+from slws_lab.spec.study import StudySpec
 
 KINDS = ("train", "command")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,6 +37,7 @@ class Source:
     data: dict[str, Any]
     keys: dict[Loc, tuple[int, int]] = field(repr=False)
     values: dict[Loc, tuple[int, int]] = field(repr=False)
+    aliases: Mapping[Loc, Loc] = field(default_factory=dict, repr=False)
 
     def where(self, loc: Loc, *, of_key: bool = False) -> str:
         """Say `file:line:column (key)` for a location, which may hold parts that the file does not (tags of unions)."""
@@ -57,6 +59,10 @@ class Source:
         return self.where(loc)
 
     def _real(self, loc: Loc) -> Loc:
+        """Return the part of a location that the file holds, after what `aliases` says is written elsewhere."""
+        for known, written in self.aliases.items():
+            if loc[: len(known)] == known:
+                loc = written + loc[len(known) :]
         real: Loc = ()
         for part in loc:
             if (*real, part) in self.values:

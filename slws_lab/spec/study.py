@@ -4,53 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, WithJsonSchema, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from slws_lab.spec.blocks import AnyBlock
-from slws_lab.spec.command import MetricName
 from slws_lab.spec.levels import Factor, Level, Settings
+from slws_lab.spec.metric import Metric
 from slws_lab.spec.recipe import Name, Spec
 from slws_lab.spec.resources import Resources
+from slws_lab.spec.search import SearchSpec
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
-
-
-class Metric(Spec):
-    """The number that the study is about."""
-
-    name: Annotated[
-        MetricName, WithJsonSchema({"anyOf": [{"enum": ["val/top1", "val/top5", "val/loss"]}, {"type": "string"}]})
-    ] = Field(
-        "val/top1", description="val/top1, val/top5 or val/loss of a training; of a command what its recipe names."
-    )
-    goal: Literal["maximize", "minimize"] = "maximize"
-    at: Literal["last", "best"] = Field(
-        "last", description="Value of the last epoch, or the best one (marked in tables)."
-    )
-    weights: Literal["raw", "ema"] = Field("raw", description="Plain weights, or their moving average.")
-
-    @property
-    def key(self) -> str:
-        """The name under which the journal holds it: `val/top1`, or `val/top1_ema` for the moving average."""
-        return self.name if self.weights == "raw" else f"{self.name}_ema"
-
-    @property
-    def in_percent(self) -> bool:
-        """Whether it is a share in percent; of others than these two nobody knows the unit."""
-        return self.name in ("val/top1", "val/top5")
-
-    @classmethod
-    def of(cls, key: str) -> Metric:
-        """Return a metric that is named so in the journal, with the goal that fits its name."""
-        return cls(name=key, goal="minimize" if key.endswith("loss") else "maximize")
-
-    @model_validator(mode="after")
-    def _goal_fits(self) -> Metric:
-        fitting = "minimize" if self.name.endswith("loss") else "maximize"
-        known = self.name.endswith("loss") or self.in_percent
-        if known and self.goal != fitting:
-            raise ValueError(f"{self.name} goes with goal: {fitting}")
-        return self
 
 
 class Comparisons(Spec):
@@ -106,7 +69,7 @@ class StudySpec(Spec):
     set: Settings = Field(default_factory=dict, description="Fields of the recipe changed for every run.")
     factors: dict[str, Factor] = Field(default_factory=dict)
     baseline: Settings = Field(default_factory=dict, description="The baseline's levels, where not the first ones.")
-    designs: list[AnyBlock] = Field(min_length=1)
+    designs: list[AnyBlock] = Field(default_factory=list)
     exclude: list[dict[str, Level]] = Field(default_factory=list, description="Combinations left out.")
     seeds: Annotated[
         Annotated[list[Seed], Field(min_length=1), Tag("list")] | Annotated[AdaptiveSeeds, Tag("adaptive")],
@@ -119,7 +82,7 @@ class StudySpec(Spec):
     comparisons: Comparisons = Comparisons()
     resources: Resources = Resources()
     report: Report = Report()
-    search: None = Field(None, description="Not there yet: only null.")
+    search: SearchSpec | None = Field(None, description="Look for good settings, in place of factors and designs.")
 
     @field_validator("seeds", mode="before")
     @classmethod
@@ -139,6 +102,19 @@ class StudySpec(Spec):
         if isinstance(seeds, list) and len(set(seeds)) != len(seeds):
             raise ValueError("a seed is given twice")
         return seeds
+
+    @model_validator(mode="after")
+    def _asks_one_thing(self) -> StudySpec:
+        if self.search is None and not self.designs:
+            raise ValueError("a study needs `designs:` with at least one block, or `search:`")
+        for name in ("factors", "designs", "exclude") if self.search else ():
+            if getattr(self, name):
+                raise ValueError(f"`search:` varies what its space says, so there is no `{name}:` beside it")
+        if self.search and not isinstance(self.seeds, list):
+            raise ValueError("a search needs its seeds as a number or a list: each trial is run with all of them")
+        if self.search and self.search.trials is None and self.search.minutes is None and self.budget is None:
+            raise ValueError("a search needs an end: `trials:` or `minutes:` under `search:`, or `budget:`")
+        return self
 
     @property
     def adaptive(self) -> AdaptiveSeeds | None:

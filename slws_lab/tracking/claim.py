@@ -29,7 +29,7 @@ CONFIRM_S = 3 * HEARTBEAT_S
 IDLE_S, STEPLESS_S = 600.0, 6 * 3600.0
 IDLE_SHARE = 0.05
 BUSY_WAITS = 500  # in a heartbeat's time
-SHEET = "owner.json"
+SHEET, STOP = "owner.json", "stop"
 GONE = (errno.ENOENT, errno.ESTALE, errno.EACCES)  # the last: nobody of whom this user may know
 # ENOENT: the winner has swept this one's desk away.
 TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.ENOENT)
@@ -136,6 +136,24 @@ def is_held(path: Path) -> bool:
     return found is not None and not (found.owner and found.owner.dead) and _silent_s(path, found) < STALE_S
 
 
+def ask_to_stop(path: Path) -> bool:
+    """Ask a claim's owner to stop what it does with it; return whether there is one.
+
+    The request lies at the owner's desk and goes with it, so that it can never reach a later owner.
+
+    Raises:
+        OSError: The system refuses.
+    """
+    found = _look(path)
+    if found is None or found.desk == path or not is_held(path):
+        return False
+    try:
+        (found.desk / STOP).touch()
+    except (FileNotFoundError, NotADirectoryError):  # it has ended meanwhile
+        return False
+    return True
+
+
 class Claim:
     """A claim that this process holds, with a thread that beats while it does. Use as a context manager.
 
@@ -182,6 +200,13 @@ class Claim:
             with (self.desk / SHEET).open("rb"):
                 return True
         except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def asked_to_stop(self) -> bool:
+        """Say whether somebody has asked the owner to stop, see `ask_to_stop`."""
+        try:
+            return STOP in os.listdir(self.desk)  # a network file system remembers that a name was absent
+        except (FileNotFoundError, NotADirectoryError):  # lost, which others notice
             return False
 
     def __enter__(self) -> Claim:

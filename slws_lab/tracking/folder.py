@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from slws_lab.spec import AnyRun, canonical, parse_run, run_id
 from slws_lab.tracking import journal
 from slws_lab.tracking.audit_digests import UNSEALED, result_text, seal
+from slws_lab.tracking.claim import ask_to_stop
 from slws_lab.tracking.files import Damaged, read_json, refusal, sweep, temporary_for, write_json, write_text, writing
 
 FINAL = ("finished", "diverged")
@@ -110,6 +111,20 @@ class Attempt:
             NotWritten: The system refused, or the desk is gone.
         """
         write_text(self.path / "result.json", result_text(self.path, result), desk)
+
+    def ask_to_stop(self) -> bool:
+        """Ask whoever executes the attempt now to stop at the next step, with a checkpoint and without a result; the job goes on with others.
+
+        The request ends with that execution: whoever takes the attempt later is not asked.
+
+        Returns:
+            Whether somebody held it.
+
+        Raises:
+            NotWritten: The system refused.
+        """
+        with writing(self.claim):
+            return ask_to_stop(self.claim)
 
     def shut(self) -> str:
         """Try to write; return why the system refuses this folder alone, empty where it does not, or refuses the whole workspace."""

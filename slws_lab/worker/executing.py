@@ -11,6 +11,7 @@ import socket
 import time
 import traceback
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,7 @@ from slws_lab.tracking import Attempt, Claim, RunFolder, provenance, starts, wri
 from slws_lab.tracking.causes import cause_of
 from slws_lab.tracking.claim import Pulse
 from slws_lab.tracking.files import NotWritten, writing
-from slws_lab.worker.holding import ClaimLost, Executor, Failed, GoesBack, Hold, Place, Stopped
+from slws_lab.worker.holding import ClaimLost, Executor, Failed, GoesBack, Hold, Place, Request, Stopped
 from slws_lab.worker.logs import end_hung, logging_to
 
 KILLED = (
@@ -33,8 +34,8 @@ def execute(attempt: Attempt, place: Place) -> str:
     """Execute an attempt if it is free, and write its result.
 
     Returns:
-        `finished`, `diverged` or `failed`; `taken` if another process has or had it; `interrupted` if it was asked to stop; `lost` if
-        one of its processes was killed, and it may go on.
+        `finished`, `diverged` or `failed`; `taken` if another process has or had it; `interrupted` if it, or this process, was
+        asked to stop; `lost` if one of its processes was killed, and it may go on.
 
     Raises:
         NotWritten: The disk refuses what must be kept; the attempt is unfinished, and goes on from its last checkpoint.
@@ -49,7 +50,7 @@ def execute(attempt: Attempt, place: Place) -> str:
             return "taken"
         hold = Hold(attempt, claim, pulse)
         try:
-            return _execute(hold, place)
+            return _execute(hold, replace(place, should_stop=Request(claim, place.should_stop)))
         except (ClaimLost, NotWritten):
             if not claim.held():
                 log.warning("another process has taken %s over; stopping", attempt.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any, Protocol
 from slws_lab.spec import Resources
 from slws_lab.tracking import Attempt, Claim
 from slws_lab.tracking.claim import Pulse
+
+
+ASKED_EVERY_S = 0.2
 
 
 class ClaimLost(Exception):
@@ -58,6 +62,24 @@ class Hold:
         return self.claim.desk
 
 
+class Request:
+    """Says whether the run in hand is to stop: with its process, or alone, since somebody asked its claim's owner for that.
+
+    Args:
+        claim: The run's.
+        stops: Says whether the whole process stops.
+    """
+
+    def __init__(self, claim: Claim, stops: Callable[[], bool]) -> None:
+        self._claim, self._stops = claim, stops
+        self._asked, self._look_at = False, 0.0
+
+    def __call__(self) -> bool:
+        if not self._asked and (now := time.monotonic()) >= self._look_at:  # a step is not to wait for a file system
+            self._asked, self._look_at = self._claim.asked_to_stop(), now + ASKED_EVERY_S
+        return self._asked or self._stops()
+
+
 class Executor(Protocol):
     """Executes one run. What it logs is in the attempt's log."""
 
@@ -76,7 +98,7 @@ class Executor(Protocol):
         """Execute the run from where it stands to its end, and return its part of the result: status, cause, epochs, metrics, ...
 
         Raises:
-            Stopped: The place asked for it.
+            Stopped: Its place's `should_stop` asked for it.
             GoesBack: A process of the run was killed.
             ClaimLost: Another process has the attempt.
             NotWritten: The disk refuses what must be kept.

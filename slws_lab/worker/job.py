@@ -1,4 +1,4 @@
-"""A job: claims attempts from its list until none is free.
+"""A job: claims attempts from its list until none is free; where the list may grow it waits for more.
 
 It keeps torch loaded between trainings, stops cleanly on SIGTERM or when its parent goes away, and outlives every exception of a run.
 What kills the process itself is noticed by whoever takes the attempt next.
@@ -10,10 +10,12 @@ import os
 import signal
 import sys
 import threading
+import time
 from multiprocessing import resource_tracker
 from pathlib import Path
 
 from slws_lab.launch import inventory
+from slws_lab.launch.feed import Line, pause_s
 from slws_lab.launch.launcher import FRESH, UNWRITABLE
 from slws_lab.spec import Resources
 from slws_lab.tracking import Attempt, provenance, read_json
@@ -24,7 +26,7 @@ from slws_lab.worker.holding import Place
 
 
 def run_job(path: Path) -> None:
-    """Execute the attempts of a job file until none of them is free.
+    """Execute the attempts of a job file until none of them is free, and none will come by its `feed`, if it names one.
 
     Its key `parent` says whether to stop when standard input closes; without it there is one.
     """
@@ -36,12 +38,12 @@ def run_job(path: Path) -> None:
         threading.Thread(target=_watch_parent, args=(stop,), daemon=True).start()
     else:
         _watch_scheduler(stop)
-    attempts = [Attempt(Path(attempt)) for attempt in job["attempts"]]
+    line = Line(map(Path, job["attempts"]), Path(job["feed"]) if job.get("feed") else None)
     place = Place(Path(job["root"]), Resources.model_validate(job["resources"]), stop.is_set, ends_when_hung=True)
-    _prepare(attempts, place)
-    for attempt in attempts:
-        if stop.is_set():
-            return
+    if (attempt := _next(line, stop)) is None:
+        return
+    _prepare(attempt, place)
+    while attempt is not None:
         try:
             while (status := execute(attempt, place)) == "lost":
                 pass

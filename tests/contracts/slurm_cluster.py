@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 CONFIGURATION = """\
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -97,7 +99,7 @@ class Cluster:
         """End a daemon by a signal."""
         pid = self._pids.pop(name)
         os.kill(pid, sent)
-        wait_for(lambda: not _lives(pid), f"end of {name}")
+        wait_for(lambda: not lives(pid), f"end of {name}")
 
     def start_controller(self) -> None:
         self._daemon("slurmctld")
@@ -113,7 +115,7 @@ class Cluster:
         for name in ("slurmd", "slurmctld", "munge"):
             pid = int((self.folder / f"{name}.pid").read_text())
             os.kill(pid, signal.SIGTERM)
-            wait_for(lambda pid=pid: not _lives(pid), f"end of {name}")
+            wait_for(lambda pid=pid: not lives(pid), f"end of {name}")
 
     def _daemon(self, name: str) -> None:
         (self.folder / f"{name}.pid").unlink(missing_ok=True)
@@ -123,8 +125,9 @@ class Cluster:
         self._pids[name] = int(file.read_text())
 
 
-def _lives(pid: int) -> bool:
+def lives(pid: int) -> bool:
+    """Say whether a process is there and has not ended; one that waits for its parent to take notice has."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
+        return bool(psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD))
+    except psutil.NoSuchProcess:
         return False

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 import stand_in
-from slurm_cluster import wait_for
+from slurm_cluster import lives, wait_for
 
 from slws_lab.launch import InProcess, Job, Launcher, LaunchError, Local, Ray, Slurm, Work, inventory, slurm
 from slws_lab.spec import Resources
@@ -189,10 +189,10 @@ def left(work: Work) -> list[Path]:
 
 
 def processes(work: Work) -> list[int]:
-    """Return the processes that have started one of these attempts and are still there, but for this one."""
+    """Return the processes that have started one of these attempts and still live, but for this one."""
     texts = [attempt.starts.read_text() for attempt in attempts(work) if attempt.starts.exists()]
     pids = {json.loads(line).get("pid") for text in texts for line in text.splitlines()} - {None, psutil.Process().pid}
-    return [pid for pid in pids if psutil.pid_exists(pid)]
+    return [pid for pid in pids if lives(pid)]
 
 
 def poll_to_the_end(jobs: list[Job]) -> None:

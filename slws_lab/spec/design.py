@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from slws_lab.spec.identity import run_ids
+from slws_lab.spec.identity import canonical, run_ids
 from slws_lab.spec.kinds import AnyRecipe, AnyRun, run_of
 from slws_lab.spec.levels import Settings
 
@@ -71,6 +71,11 @@ class Arm:
         """Whether it is a block's reference, compared with nothing there."""
         return any(role.reference is None for role in self.roles)
 
+    @cached_property
+    def canonical(self) -> str:
+        """The canonical JSON of its recipe, of which its id is a digest."""
+        return canonical(self.recipe)
+
     def run(self, seed: int) -> AnyRun:
         return run_of(self.recipe, seed)
 
@@ -109,7 +114,7 @@ class Design:
     @cached_property
     def run_ids(self) -> dict[tuple[str, int], str]:
         """Map (arm id, seed) to run id."""
-        found = {arm.id: run_ids(arm.recipe, self.seeds) for arm in self.arms}
+        found = {arm.id: run_ids(arm.recipe, arm.canonical, self.seeds) for arm in self.arms}
         return {(arm.id, seed): found[arm.id][seed] for seed in self.seeds for arm in self.arms}
 
     @cached_property

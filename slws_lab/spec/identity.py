@@ -35,7 +35,10 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Flatten nested mappings to dotted keys; lists are values."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
     return flat
 
 
@@ -86,8 +89,15 @@ def run_id(run: AnyRun) -> str:
     return f"{run.title}-s{run.seed}-{digest(run)}"
 
 
-def run_ids(recipe: AnyRecipe, seeds: Iterable[int]) -> dict[int, str]:
-    """Return seed -> run id of a recipe's runs: as `run_id` of each, but what they have in common is computed once."""
-    own = json.loads(canonical(recipe))
-    digests = {seed: hashlib.sha256(_json({**own, "seed": seed}).encode()).hexdigest()[:12] for seed in seeds}
+def run_ids(recipe: AnyRecipe, text: str, seeds: Iterable[int]) -> dict[int, str]:
+    """Return seed -> run id of a recipe's runs: as `run_id` of each, but what they have in common is computed once.
+
+    Args:
+        recipe: The recipe.
+        text: Its canonical JSON.
+        seeds: The runs' seeds.
+    """
+    place = hashlib.sha256(text.encode()).hexdigest()  # where the seed will stand: no text holds its own digest
+    before, after = _json({**json.loads(text), "seed": place}).split(f'"{place}"')
+    digests = {seed: hashlib.sha256(f"{before}{seed}{after}".encode()).hexdigest()[:12] for seed in seeds}
     return {seed: f"{recipe.title}-s{seed}-{digest}" for seed, digest in digests.items()}

@@ -62,20 +62,14 @@ class RandomSearch(Spec):
     name: Literal["random"] = "random"
 
 
-class GridSearch(Spec):
-    """Every combination once; ranges need a step or whole numbers, and there is no `when`."""
-
-    name: Literal["grid"] = "grid"
-
-
 class BruteForce(Spec):
-    """Every combination once, conditions included; ranges need a step or whole numbers."""
+    """Every combination once, conditions included (a grid, in an order by the seed); ranges need a step or whole numbers."""
 
-    name: Literal["brute_force"] = "brute_force"
+    name: Literal["brute_force", "grid"] = "brute_force"
 
 
 class Qmc(Spec):
-    """Quasi-Monte Carlo: spreads evenly; levels and conditions are drawn at random."""
+    """Quasi-Monte Carlo: spreads evenly; what has conditions is drawn at random."""
 
     name: Literal["qmc"] = "qmc"
     qmc_type: Literal["sobol", "halton"] = "sobol"
@@ -144,7 +138,7 @@ class Patient(Spec):
 
 
 Sampler = Annotated[
-    Tpe | Gp | CmaEs | NsgaII | RandomSearch | GridSearch | BruteForce | Qmc,
+    Tpe | Gp | CmaEs | NsgaII | RandomSearch | BruteForce | Qmc,
     Discriminator("name"),
     BeforeValidator(named),
 ]

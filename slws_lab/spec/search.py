@@ -92,8 +92,6 @@ class SearchSpec(Spec):
 
     def _dimensions(self) -> None:
         for name, dimension in self.space.items():
-            if self.sampler.name == "grid" and dimension.when:
-                raise ValueError(f"sampler grid knows no `when` ({name}): brute_force does")
             countable = dimension.levels is not None or dimension.kind == "int" or dimension.step is not None
             if self.sampler.name in ("grid", "brute_force") and not countable:
                 raise ValueError(

@@ -1,0 +1,338 @@
+"""The book of a search: what was tried and what came of it, kept in Optuna's storage. Trials are drawn and told here, and nowhere else.
+
+A trial's state changes once: whoever tells it second changes nothing. Each running trial names its driver, the process that looks after
+it; when that is dead another takes it over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+import uuid
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from typing import Any
+
+import optuna
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, UpdateFinishedTrialError
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import Trial as Live
+
+from slws_lab.search.dimensions import as_choice, combinations, suggest
+from slws_lab.search.pruning import make_pruner
+from slws_lab.search.sampling import make_sampler
+from slws_lab.search.storage import Address, reaching
+from slws_lab.search.trial import State, Trial
+from slws_lab.spec import SearchSpec, Study, canonical, check_recipe
+from slws_lab.spec.levels import Settings
+from slws_lab.spec.objectives import goal_of
+from slws_lab.spec.trials import enqueued, space_of, with_trials
+from slws_lab.tracking import Workspace
+from slws_lab.tracking.claim import STALE_S, Owner
+
+BEAT_S, PATIENCE_S = 15.0, 10.0
+OWNER = ("host", "system", "pid", "started")
+SETTINGS, DRIVER, FIGURES, CAUSE, OVER, AGAIN = "settings", "driver", "figures", "cause", "over", "again"
+BEAT, READY = "driver ", "ready"
+ABANDONED = "its process died while it was drawn"
+STATES: Mapping[TrialState, State] = {
+    TrialState.RUNNING: "running",
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}
+
+
+class Book:
+    """A search at work, or looked at.
+
+    Args:
+        study: A study with `search:`, as loaded.
+        address: Where it is kept.
+    """
+
+    def __init__(self, study: Study, address: Address) -> None:
+        search = study.spec.search
+        assert search is not None
+        self.address, self._study, self._search = address, with_trials(study, []), search
+        self.name = name_of(study)
+        self._space = space_of(self._study)
+        self._me, self._begun, self._beat_at = _driver(), time.monotonic(), 0.0
+        self._seen: dict[str, tuple[Any, float]] = {}
+        self._live: dict[int, Live] = {}
+        self._optuna: optuna.Study | None = None
+        self._kept: BaseStorage | None = None
+
+    @classmethod
+    def of(cls, study: Study, workspace: Workspace) -> Book:
+        """Return the book of a search; nothing is opened or created yet.
+
+        Raises:
+            UserError: The address of the storage holds a variable that is not set.
+        """
+        return cls(study, Address.of(study, workspace))
+
+    @property
+    def search(self) -> SearchSpec:
+        return self._search
+
+    def trials(self) -> list[Trial]:
+        """Return all trials that were drawn, in their order; none where the search has not begun.
+
+        Raises:
+            UserError: The storage cannot be reached.
+        """
+        frozen = self._frozen()
+        attributes = (
+            self._storage.get_study_user_attrs(self._storage.get_study_id_from_name(self.name)) if frozen else {}
+        )
+        again = {
+            int(key.removeprefix(AGAIN)): number for key, number in attributes.items() if key.startswith(f"{AGAIN} ")
+        }
+        return [_trial(one, again) for one in frozen if one.state != TrialState.WAITING]
+
+    def begin(self) -> None:
+        """Open the search to draw from it, or go on with it. What it begins with is enqueued once, whoever comes first.
+
+        Raises:
+            UserError: The storage cannot be reached, or a trial that is to be enqueued does not fit.
+        """
+        first = enqueued(self._study)
+        with _quiet(), reaching(self.address):
+            made = self._make()
+            self._optuna = optuna.load_study(
+                study_name=self.name, storage=self._storage, sampler=make_sampler(self._search.sampler, self._search.seed),
+                pruner=make_pruner(self._search.pruner),
+            )  # fmt: skip
+            until = time.monotonic() + PATIENCE_S
+            while not made and READY not in self._optuna.user_attrs and time.monotonic() < until:
+                time.sleep(0.1)
+            if READY not in self._optuna.user_attrs:
+                for settings in first:
+                    self._optuna.enqueue_trial(self._params(settings), skip_if_exists=True)
+                self._optuna.set_user_attr(READY, True)
+        self.beat()
+
+    def ask(self) -> Trial | None:
+        """Draw the next trial; None when every combination of a finite space was tried."""
+        with _quiet(), reaching(self.address):
+            study = self._open
+            if self._search.finite and self._exhausted():
+                return None
+            live = study.ask()
+            live.set_user_attr(DRIVER, self._me)
+            settings: Settings = {}
+            for name in self._space.order:
+                when = self._space.factors[name].when
+                if all(other in settings and settings[other] in levels for other, levels in when.items()):
+                    settings[name] = suggest(live, name, self._search.space[name])
+            live.set_user_attr(SETTINGS, {name: settings[name] for name in self._search.space if name in settings})
+            self._live[live.number] = live
+            return self._read(live.number)
+
+    def orphans(self) -> list[Trial]:
+        """Take over the running trials whose drivers are dead, and return them; what was not drawn to its end is abandoned."""
+        found = []
+        with _quiet(), reaching(self.address):
+            for frozen in self._frozen():
+                if frozen.state != TrialState.RUNNING or not self._is_orphan(frozen):
+                    continue
+                if SETTINGS not in frozen.user_attrs:
+                    self.fail(frozen.number, ABANDONED)
+                    continue
+                self._trial(frozen.number).set_user_attr(DRIVER, self._me)
+                found.append(self._read(frozen.number))
+        return found
+
+    def note_figures(self, number: int, figures: Mapping[str, float]) -> bool:
+        """Note what a trial costs, and by how much it is over its budgets; return whether it keeps to those known so far."""
+        live = self._trial(number)
+        known = {**live.user_attrs.get(FIGURES, {}), **figures}
+        live.set_user_attr(FIGURES, known)
+        for name, most in self._search.constraints.items():
+            if name in figures and name not in live.constraints:
+                live.set_constraint(name, figures[name] - most)
+        return all(known[name] <= most for name, most in self._search.constraints.items() if name in known)
+
+    def report(self, number: int, curve: Mapping[int, float]) -> bool:
+        """Report what the pruner goes by, as far as it is not reported yet, and return whether the trial is to be pruned.
+
+        Steps are reported one by one, as they would be if the trial were watched without a break.
+        """
+        live = self._trial(number)
+        with _quiet(), reaching(self.address):
+            known = self._storage.get_trial(self._id_of(number)).intermediate_values
+            for step in sorted(step for step in curve if step not in known):
+                live.report(curve[step], step)
+                if live.should_prune():
+                    return True
+        return False
+
+    def complete(self, number: int, values: list[float]) -> None:
+        """Tell a trial's values; one that is not a finite number fails it."""
+        if all(math.isfinite(value) for value in values):
+            self._tell(number, TrialState.COMPLETE, values)
+        else:
+            self.fail(number, "an objective is no finite number")
+
+    def prune(self, number: int, over: str = "") -> None:
+        """Tell that a trial was ended early.
+
+        Args:
+            number: The trial.
+            over: The budget that it exceeds, where it was not trained at all.
+        """
+        self._tell(number, TrialState.PRUNED, attributes={OVER: over} if over else {})
+
+    def fail(self, number: int, cause: str) -> None:
+        """Tell that a trial has no value."""
+        self._tell(number, TrialState.FAIL, attributes={CAUSE: cause})
+
+    def retry(self, trial: Trial) -> None:
+        """Enqueue a failed trial's setting again, once."""
+        with reaching(self.address):
+            self._open.enqueue_trial(self._params(trial.settings))
+            waiting = self._open.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+            self._open.set_user_attr(f"{AGAIN} {trial.number}", max(t.number for t in waiting))
+
+    def beat(self) -> float:
+        """Note now and then that this driver is alive, and for how long it has searched; return the seconds of all drivers so far."""
+        now = time.monotonic()
+        with reaching(self.address):
+            if now >= self._beat_at:
+                self._open.set_user_attr(BEAT + self._me["token"], now - self._begun)
+                self._beat_at = now + BEAT_S
+            others = {key: value for key, value in self._open.user_attrs.items() if key.startswith(BEAT)}
+        return float(sum(others.values())) - others.get(BEAT + self._me["token"], 0.0) + now - self._begun
+
+    @property
+    def _open(self) -> optuna.Study:
+        assert self._optuna is not None, "begin() comes first"
+        return self._optuna
+
+    @property
+    def _storage(self) -> BaseStorage:
+        if self._kept is None:
+            self._kept = self.address.connect()
+        return self._kept
+
+    def _make(self) -> bool:
+        """Make the search in its storage; False if another driver or command has."""
+        goals = [goal_of(objective, self._study.spec.metric) for objective in self._search.objectives]
+        try:
+            self._storage.create_new_study([StudyDirection[goal.upper()] for goal in goals], self.name)
+        except DuplicatedStudyError:
+            return False
+        return True
+
+    def _frozen(self) -> list[FrozenTrial]:
+        if self._kept is None and self.address.file is not None and not self.address.file.exists():
+            return []
+        with reaching(self.address):
+            try:
+                study = self._storage.get_study_id_from_name(self.name)
+            except KeyError:
+                return []
+            return self._storage.get_all_trials(study, deepcopy=False)
+
+    def _id_of(self, number: int) -> int:
+        study = self._storage.get_study_id_from_name(self.name)
+        return self._storage.get_trial_id_from_study_id_trial_number(study, number)
+
+    def _trial(self, number: int) -> Live:
+        """Return a running trial; one that another process has drawn too."""
+        if number not in self._live:
+            self._live[number] = Live(self._open, self._id_of(number))
+        return self._live[number]
+
+    def _read(self, number: int) -> Trial:
+        return _trial(self._storage.get_trial(self._id_of(number)), {})
+
+    def _tell(
+        self,
+        number: int,
+        state: TrialState,
+        values: list[float] | None = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> None:
+        with _quiet(), reaching(self.address), suppress(UpdateFinishedTrialError):  # another driver was first
+            for key, value in (attributes or {}).items():
+                self._storage.set_trial_user_attr(self._id_of(number), key, value)
+            self._open.tell(number, values, state=state, skip_if_finished=True)
+        self._live.pop(number, None)
+
+    def _params(self, settings: Settings) -> dict[str, Any]:
+        return {name: as_choice(value) for name, value in settings.items()}
+
+    def _exhausted(self) -> bool:
+        drawn = {repr(sorted(trial.settings.items())) for trial in self.trials() if trial.settings}
+        return len(drawn) >= combinations(self._space, self._search.space)
+
+    def _is_orphan(self, frozen: FrozenTrial) -> bool:
+        """Say whether nobody looks after a running trial: its driver is dead here, or elsewhere its beat stands still by this clock."""
+        driver = frozen.user_attrs.get(DRIVER)
+        if driver is None:  # killed in the moment after it was made, or about to be named
+            return frozen.datetime_start is not None and time.time() - frozen.datetime_start.timestamp() > STALE_S
+        if driver["token"] == self._me["token"]:
+            return False
+        if Owner(**{key: driver[key] for key in OWNER}).dead:
+            return True
+        beat, now = self._open.user_attrs.get(BEAT + driver["token"]), time.monotonic()
+        last, since = self._seen.setdefault(driver["token"], (beat, now))
+        if beat != last:
+            self._seen[driver["token"]] = (beat, now)
+            return False
+        return now - since > STALE_S
+
+
+def name_of(study: Study) -> str:
+    """Return the name of a search in its storage: it changes with all that decides what a trial's values mean."""
+    spec, search, ordinary = study.spec, study.spec.search, with_trials(study, [])
+    assert search is not None
+    means = {
+        "space": {name: dimension.model_dump(mode="json") for name, dimension in search.space.items()},
+        "objectives": [objective.model_dump(mode="json") for objective in search.objectives],
+        "constraints": dict(search.constraints), "metric": spec.metric.model_dump(mode="json"), "seeds": spec.seeds,
+        "baseline": canonical(check_recipe(ordinary, space_of(ordinary).baseline)),
+    }  # fmt: skip
+    return f"{spec.name}-{hashlib.sha256(json.dumps(means, sort_keys=True, default=list).encode()).hexdigest()[:12]}"
+
+
+def _driver() -> dict[str, Any]:
+    return {"token": uuid.uuid4().hex, **asdict(Owner.me())}
+
+
+def _trial(frozen: FrozenTrial, again: Mapping[int, int]) -> Trial:
+    attributes = frozen.user_attrs
+    cause = str(attributes.get(CAUSE) or attributes.get(OVER) or "")
+    state = STATES[frozen.state]
+    if state == "pruned" and OVER in attributes:
+        state = "infeasible"
+    elif state == "failed" and cause == ABANDONED:
+        state = "abandoned"
+    return Trial(
+        frozen.number, dict(attributes.get(SETTINGS, {})), state,
+        tuple(frozen.values or ()) if state == "complete" else (), dict(sorted(frozen.intermediate_values.items())),
+        attributes.get(FIGURES, {}), all(value <= 0 for value in frozen.constraints.values()),
+        frozen.datetime_start.timestamp() if frozen.datetime_start else None,
+        frozen.datetime_complete.timestamp() if frozen.datetime_complete else None, cause, again.get(frozen.number),
+    )  # fmt: skip
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Optuna's own lines and warnings from the terminal: what matters of them, slws says."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)

@@ -29,6 +29,7 @@ def waste(workspace: Workspace, *, weights: bool, superseded: bool) -> list[Wast
     """
     found = [_waste(path, "log or list of a job") for path in workspace.jobs.glob("*") if not _job_lives(path)]
     found += [_waste(path, "answer kept from an earlier check") for path in workspace.cache.glob("check-*.json")]
+    found += [_waste(path, "figures of an architecture") for path in workspace.cache.glob("figures/*.json")]
     for folder in workspace.folders():
         chosen = folder.chosen()
         for attempt in folder.attempts():

@@ -137,7 +137,7 @@ def execute(place: Place, batches: Iterable[Batch]) -> Outcome:
             halted = not _work_off(place, watched, alone=batch.alone)
             if halted:
                 break
-        _tidy(place.project)
+        tidy(place.project)
     except KeyboardInterrupt:
         interrupted = True
     finally:
@@ -169,11 +169,11 @@ def _work_off(place: Place, watched: Watched, *, alone: bool) -> bool:
             watched.look()
         place.watch(_progress(watched))
     finally:
-        _stop(jobs)
+        stop(jobs)
     return True
 
 
-def _stop(jobs: list[Job]) -> None:
+def stop(jobs: list[Job]) -> None:
     """Ask all jobs to stop and wait until they have written their checkpoints; a second interrupt ends them at once."""
     for job in jobs:
         job.cancel()
@@ -186,7 +186,7 @@ def _stop(jobs: list[Job]) -> None:
             job.kill()
 
 
-def _tidy(project: Project) -> None:
+def tidy(project: Project) -> None:
     """Remove what processes left that were killed when their work was done: nobody else looks at runs that have ended."""
     workspace = project.workspace
     runs = [workspace.run(run_id) for run_id in project.design.run_ids.values()]
@@ -219,14 +219,15 @@ def _progress(watched: Watched) -> Progress:
     return Progress(len(watched.ended), failed, watched.total, running)
 
 
-def _execute_here(purse: Purse | None, path: Path, work: Work, should_stop: Callable[[], bool]) -> None:
+def _execute_here(purse: Purse | None, path: Path, work: Work, should_stop: Callable[[], bool]) -> str | None:
     from slws_lab import worker
 
-    def stop() -> bool:
+    def should_end() -> bool:
         return should_stop() or (purse is not None and purse.look(work.ranks))
 
     try:
-        worker.execute(Attempt(path), worker.Place(work.root, work.resources, stop))
+        return worker.execute(Attempt(path), worker.Place(work.root, work.resources, should_end))
     except files.NotWritten:
         if not Attempt(path).shut():  # else this one alone: the others go on
             raise
+        return None

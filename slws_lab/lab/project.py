@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from slws_lab.errors import UserError
 from slws_lab.reports import published
 from slws_lab.spec import Design, Resources, Study, expand, find_root, find_study, load_study, study_of_recipe
+from slws_lab.spec.search_checks import check_search
+from slws_lab.spec.trials import TrialArms, with_trials
 from slws_lab.tracking import RunRecord, Workspace, record
+
+if TYPE_CHECKING:
+    from slws_lab.search.trial import Trial
 
 
 def open_workspace(root: Path, given: Path | None = None) -> Workspace:
@@ -34,11 +40,13 @@ class Project:
         study: The study as loaded.
         workspace: Where its runs are.
         reports: Folder in which its report's folder is made.
+        trials: Of a search, what was tried when it was opened; its arms are the baseline and these.
     """
 
     study: Study
     workspace: Workspace
     reports: Path
+    trials: tuple[Trial, ...] = ()
 
     @classmethod
     def open(cls, study: str, workspace: Path | None = None, out: Path | None = None) -> Project:
@@ -60,12 +68,37 @@ class Project:
     def of(cls, study: Study, workspace: Path | None = None, out: Path | None = None) -> Project:
         project = cls(study, open_workspace(study.root, workspace), _folder(out or study.root / "reports", "--out"))
         published(study.spec.report.references, study.source.where(("report", "references")))
+        if study.spec.search is not None:
+            check_search(study)
+            project = project.searched()
         _ = project.design  # so that every mistake in the study is found before anything else happens
         return project
 
     @cached_property
     def design(self) -> Design:
-        return expand(self.study)
+        if self.study.spec.search is None:
+            return expand(self.study)
+        arms = TrialArms(self.study)
+        for trial in self.trials:
+            if trial.settings:
+                arms.add(trial.number, trial.settings)
+        return arms.design
+
+    def searched(self) -> Project:
+        """Return the project of a search with what has been tried by now.
+
+        Raises:
+            UserError: The search's storage cannot be reached.
+        """
+        from slws_lab.search.book import Book  # Optuna is loaded for searches only
+
+        trials = tuple(Book.of(self.study, self.workspace).trials())
+        return self.with_trials(trials)
+
+    def with_trials(self, trials: tuple[Trial, ...]) -> Project:
+        """Return the project of a search with other trials."""
+        study = with_trials(self.study, [trial.settings for trial in trials if trial.settings])
+        return replace(self, study=study, trials=trials)
 
     @property
     def report_folder(self) -> Path:

@@ -35,10 +35,14 @@ Act = Callable[[Project], object]
 
 
 class Shipping:
-    """Ships a study's journals in a thread beside the running study, and whatever is left when it ends."""
+    """Ships a study's journals in a thread beside the running study, and whatever is left when it ends.
+
+    Attributes:
+        project: What is shipped from now on: a search's arms come one by one.
+    """
 
     def __init__(self, project: Project) -> None:
-        self._project = project
+        self.project = project
         self._ended, self._memory = threading.Event(), Memory()
         self._thread = threading.Thread(target=self._now_and_then, name="shipping", daemon=True)
 
@@ -49,20 +53,20 @@ class Shipping:
     def finish(self) -> str:
         """Ship all that is left; return what the user must know if it could not be sent, else an empty string."""
         self._ended.set()
-        limit = limit_s(self._project)
+        limit = limit_s(self.project)
         until = None if limit is None else time.monotonic() + limit
         if self._thread.ident is not None:
             self._thread.join(limit)
             if self._thread.is_alive():
                 return LATE
-        return _within(None if until is None else until - time.monotonic(), self._project, PATIENCE_S)
+        return _within(None if until is None else until - time.monotonic(), self.project, PATIENCE_S)
 
     def _now_and_then(self) -> None:
         """Ship, then rest at least ten times as long as that took, so that it takes little from the runs."""
         rest = 0.0
         while not self._ended.wait(max(EVERY_S, rest)):
             started = time.monotonic()
-            _attempt(self._project, 0.0, partial(ship, memory=self._memory))
+            _attempt(self.project, 0.0, partial(ship, memory=self._memory))
             rest = 10 * (time.monotonic() - started)
 
 

@@ -160,17 +160,22 @@ class Book:
                 live.set_constraint(name, figures[name] - most)
         return all(known[name] <= most for name, most in self._search.constraints.items() if name in known)
 
-    def report(self, number: int, curve: Mapping[int, float]) -> bool:
+    def report(self, number: int, curve: Mapping[int, float], *, ask: bool = True) -> bool:
         """Report what the pruner goes by, as far as it is not reported yet, and return whether the trial is to be pruned.
 
         Steps are reported one by one, as they would be if the trial were watched without a break.
+
+        Args:
+            number: The trial.
+            curve: Step to value.
+            ask: Whether the pruner is asked; not where the whole value is known already.
         """
         live = self._trial(number)
         with _quiet(), reaching(self.address):
             known = self._storage.get_trial(self._id_of(number)).intermediate_values
             for step in sorted(step for step in curve if step not in known):
                 live.report(curve[step], step)
-                if live.should_prune():
+                if ask and live.should_prune():
                     return True
         return False
 
@@ -208,8 +213,8 @@ class Book:
             if now >= self._beat_at:
                 self._open.set_user_attr(BEAT + self._me["token"], now - self._begun)
                 self._beat_at = now + BEAT_S
-            others = {key: value for key, value in self._open.user_attrs.items() if key.startswith(BEAT)}
-        return float(sum(others.values())) - others.get(BEAT + self._me["token"], 0.0) + now - self._begun
+            seconds = {key: float(value) for key, value in self._open.user_attrs.items() if key.startswith(BEAT)}
+        return sum({**seconds, BEAT + self._me["token"]: now - self._begun}.values())
 
     @property
     def _open(self) -> optuna.Study:

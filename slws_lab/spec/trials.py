@@ -11,7 +11,10 @@ from pydantic import ValidationError
 from slws_lab.errors import UserError, nearest
 from slws_lab.spec import checks, paths
 from slws_lab.spec.blocks import ListBlock
+from slws_lab.spec.design import Arm, Design, Duplicate, Role
 from slws_lab.spec.dimension import Dimension
+from slws_lab.spec.expand import check_recipe
+from slws_lab.spec.identity import digest
 from slws_lab.spec.levels import Factor, Level, Settings
 from slws_lab.spec.load import Study
 from slws_lab.spec.recipe import Recipe
@@ -155,3 +158,47 @@ def _outside(study: Study, search: SearchSpec, name: str, value: Level, loc: tup
         todo = "widen the dimension, or take another value"
     return UserError(f"{name}={value!r} is not in the search's space, so this trial cannot be enqueued",
                      where=study.source.where((*loc, name)), allowed=allowed, todo=todo)  # fmt: skip
+
+
+class TrialArms:
+    """The arms of a search as it goes: the baseline, and one for each distinct training that was tried.
+
+    Args:
+        study: A study with `search:`.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self._study = with_trials(study, [])
+        self._arms: dict[str, Arm] = {}
+        self._known: dict[str, str] = {}
+        self._duplicates: dict[str, Duplicate] = {}
+        usual = space_of(self._study).baseline
+        recipe = check_recipe(self._study, usual)
+        self._baseline = digest(recipe)
+        self._keep(Arm(self._baseline, "baseline", usual, recipe, (Role(0, "baseline", None),)))
+
+    def add(self, number: int, settings: Settings) -> Arm:
+        """Return the arm of a trial; a setting that trains the same as an earlier one is that one's arm."""
+        key = _key(settings)
+        if key not in self._known:
+            recipe = check_recipe(self._study, settings)
+            arm_id = digest(recipe)
+            if arm_id in self._arms:
+                self._known[key] = arm_id
+                self._duplicates[key] = Duplicate(settings, arm_id)
+            else:
+                self._keep(Arm(arm_id, f"trial {number}", settings, recipe, (Role(0, "variant", self._baseline),)))
+        return self._arms[self._known[key]]
+
+    @property
+    def design(self) -> Design:
+        """The design of all arms so far."""
+        return Design(tuple(self._arms.values()), self._study.spec.all_seeds, tuple(self._duplicates.values()))
+
+    def _keep(self, arm: Arm) -> None:
+        self._arms[arm.id] = arm
+        self._known[_key(arm.settings)] = arm.id
+
+
+def _key(settings: Settings) -> str:
+    return repr(sorted(settings.items()))

@@ -120,6 +120,7 @@ class Stage:
             if self.progress.broken:
                 metrics["data/broken"] = float(len(self.progress.broken))
             self._count_time()
+            metrics["train/seconds"] = self.progress.seconds
             if self.world.writes:
                 self.around.report(self.progress.epochs_before + epoch + 1, metrics)
             if not math.isfinite(metrics.get("val/loss", math.nan)):

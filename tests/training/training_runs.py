@@ -20,7 +20,7 @@ TINY: dict[str, Any] = {
     "train": {"epochs": 2, "batch_size": 128, "lr": 3e-3, "smoothing": 0.1, "clip_grad": 1.0, "ema_decay": 0.9},
     "seed": 1,
 }  # fmt: skip
-MEASURED = ("train/images_per_s", "train/peak_memory_mb")
+MEASURED = ("train/images_per_s", "train/peak_memory_mb", "train/seconds")
 
 Curve = dict[int, dict[str, float]]
 Train = Callable[..., tuple[TrainResult, Curve]]

@@ -24,7 +24,9 @@ app = typer.Typer(
 
 data_app = typer.Typer(cls=Group, no_args_is_help=True, help="Read a data set through, or fetch one.")
 app.add_typer(data_app, name="data", rich_help_panel="Workshop")
-study_app = typer.Typer(cls=Group, no_args_is_help=True, help="Draft a study from a template, or draw its design.")
+study_app = typer.Typer(
+    cls=Group, no_args_is_help=True, help="Draft a study from a template or a search, or draw its design."
+)
 app.add_typer(study_app, name="study", rich_help_panel="Studies")
 
 Study = Annotated[str, typer.Argument(metavar="STUDY", help="Path of a study file, or its name under studies/.")]
@@ -199,16 +201,24 @@ def evaluate(  # noqa: PLR0913, PLR0917 (a parameter for each option)
 
 @app.command(cls=Command, rich_help_panel="MLflow")
 def ui(
+    search: Annotated[
+        str | None, typer.Argument(metavar="[SEARCH]", help="With --optuna, the search; default all under studies/.")
+    ] = None,
+    optuna: Annotated[bool, typer.Option("--optuna", help="Open Optuna's dashboard on the search's storage.")] = False,
     host: Annotated[
         str, typer.Option(help="Address to listen on; another one opens the store to other machines.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 5000,
     workspace: Workspace = None,
 ) -> None:
-    """Open the MLflow UI on the workspace's store, for this machine only. Ctrl-C ends it."""
-    from slws_lab.cli import commands
+    """Open the MLflow UI on the workspace's store, or Optuna's dashboard, for this machine only. Ctrl-C ends it."""
+    from slws_lab.cli import commands, commands_search
 
-    commands.ui(host, port, workspace)
+    if optuna:
+        commands_search.ui(search, host, port, workspace)
+    else:
+        commands_search.only_with_optuna(search)
+        commands.ui(host, port, workspace)
 
 
 @app.command(cls=Command, rich_help_panel="MLflow")
@@ -317,6 +327,28 @@ def study_new(
     from slws_lab.cli import commands
 
     commands.study_new(name, template, recipe)
+
+
+@study_app.command("from-search", cls=Command)
+def study_from_search(
+    search: Annotated[
+        str, typer.Argument(metavar="SEARCH", help="Path of a study file with `search:`, or its name under studies/.")
+    ],
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Name of the ablation; default SEARCH-ablation.")
+    ] = None,
+    trial: Annotated[int | None, typer.Option(min=0, help="Number of the trial; default the best.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Seeds, none of which the search has seen.")] = 5,
+    out: Annotated[Path | None, typer.Option(help="Folder of the study file; default that of the search's.")] = None,
+    workspace: Workspace = None,
+) -> None:
+    """Write the ablation between a search's baseline and what it found: each change alone, each taken back, and a path.
+
+    Never writes over a file.
+    """
+    from slws_lab.cli import commands_search
+
+    commands_search.study_from_search(search, name, trial, seeds, out, workspace)
 
 
 @study_app.command("show", cls=Command)

@@ -23,7 +23,12 @@ def plan(study: str, launcher: str, only: list[str], probe: bool, workspace: Pat
     from slws_lab.lab.foreseeing import foresee
     from slws_lab.lab.planning import plan as make_plan
 
-    state = make_plan(Project.open(study, workspace), _pairs(only))
+    project = Project.open(study, workspace)
+    if project.study.spec.search is not None:
+        from slws_lab.cli import searching
+
+        return searching.plan(project, launcher, probe, json)
+    state = make_plan(project, _pairs(only))
     with waiting("measuring a few steps", quiet=json or not probe):
         ahead = foresee(state, launcher, probe=probe)
     show_plan.plan(state, ahead, json)
@@ -34,6 +39,10 @@ def run(study: str, options: dict[str, Any], workspace: Path | None, out: Path |
     from slws_lab.lab.running import run as run_study
 
     project = Project.open(study, workspace, out)
+    if project.study.spec.search is not None:
+        from slws_lab.cli import searching
+
+        searching.run(project, options, json)
     with progress(project, quiet=json) as watch:
         outcome = run_study(project, Options(**{**options, "only": _pairs(options["only"])}), watch)
     _conclude(project, outcome, json)
@@ -63,7 +72,12 @@ def _attach(project: Project) -> str:
 def status(study: str, workspace: Path | None, json: bool) -> None:
     from slws_lab.lab.planning import plan as make_plan
 
-    state = make_plan(Project.open(study, workspace))
+    project = Project.open(study, workspace)
+    if project.study.spec.search is not None:
+        from slws_lab.cli import searching
+
+        searching.status(project, json)
+    state = make_plan(project)
     show.status(state, json)
     raise typer.Exit(INCOMPLETE if state.todo else COMPLETE)
 

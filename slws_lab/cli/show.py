@@ -7,20 +7,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
 from slws_lab.analysis import Undeclared
 from slws_lab.cli.show_plan import device_hours, plan_json, stale
 from slws_lab.cli.terminal import as_json, err, line, out, table
-from slws_lab.lab.executing import Outcome
 from slws_lab.lab.planning import Plan
 from slws_lab.lab.project import Project, here
 from slws_lab.lab.triage import Cluster, Lost, clusters, lost
 from slws_lab.reports import Cell, Report, wording
 from slws_lab.spec import Arm
 from slws_lab.tracking import RunRecord
+
+if TYPE_CHECKING:  # what executes takes time to import
+    from slws_lab.lab.executing import Outcome
 
 COLOURS = {"finished": "green", "failed": "red", "diverged": "magenta", "running": "yellow", "pending": "dim"}
 ARMS_SHOWN = 60  # nobody reads more on a screen
@@ -44,7 +46,7 @@ def status(state: Plan, json: bool) -> None:
         drawn.add_row(escape(arm.label), *cells, f"{sum(values) / len(values):.4g} (n={len(values)})" if values else "")
     out.print(drawn)
     if rest:
-        counts = sum((state.counts(arm.id) for arm in rest), Counter())
+        counts = Counter(run.record.status for arm in rest for run in state.by_arm[arm.id])
         line(f"and {len(rest)} further arms: {', '.join(f'{counts[kind]} {kind}' for kind in kinds if counts[kind])}; "
              f"all of them: slws status {state.project.study.source.path} --json")  # fmt: skip
     _lost(lost(state), state.project)
@@ -106,7 +108,7 @@ def outcome(project: Project, state: Plan, ended: Outcome, written: Any, mirror:
     if mirror:
         err.print(f"[yellow]{escape(mirror)}[/]", soft_wrap=True)
         return
-    line("Browse the runs in MLflow:  " + _ui_command(project))
+    line("Browse the runs in MLflow:  " + ui_command(project))
 
 
 def reruns(done: list[Any], ended: Outcome, json: bool) -> None:
@@ -321,7 +323,7 @@ def _report_paths(project: Project) -> None:
     line(f"Report:  {folder}/report.html   ({folder}/: table.md, table.tex, table.html, records.csv, figures/)")
 
 
-def _ui_command(project: Project) -> str:
+def ui_command(project: Project) -> str:
     own = project.workspace.path != here()[1].path
     return "slws ui" + (f" --workspace {_relative(project.workspace.path)}" if own else "")
 

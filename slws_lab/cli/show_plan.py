@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
 from slws_lab.analysis import Prospects
 from slws_lab.analysis.power import MAX_SEEDS, POWER
 from slws_lab.cli.terminal import as_json, line, out, table
-from slws_lab.lab.foreseeing import Outlook
-from slws_lab.lab.history import Range
 from slws_lab.lab.planning import Plan
 from slws_lab.reports import wording
 from slws_lab.spec import Arm, Recipe, StudySpec
+
+if TYPE_CHECKING:  # what foresees and executes takes time to import
+    from slws_lab.lab.foreseeing import Outlook
+    from slws_lab.lab.history import Range
 
 
 def plan(state: Plan, ahead: Outlook, json: bool) -> None:

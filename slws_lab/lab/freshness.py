@@ -30,7 +30,8 @@ class Present:
             record: The run's record.
             data_fingerprint: The data set's present fingerprint; None leaves the data out.
         """
-        made_by, data = record.digest.provenance, record.digest.data_fingerprint
+        digest = record.digest
+        made_by, data = digest.provenance, digest.data_fingerprint
         if id(made_by) not in self._same:
             key = f"{made_by.get('modules')} {made_by.get('packages')}"
             if key not in self._known:

@@ -52,12 +52,9 @@ class Plan:
     def stale(self) -> dict[str, list[str]]:
         """Run id -> why it is stale, for runs made by other code, data or packages than there are now."""
         present = Present(self.project.study.root)
-        reasons = {
-            run.run_id: present.staleness(run.record, self.facts[run.arm.id]["data_fingerprint"])
-            for run in self.runs
-            if not run.todo
-        }
-        return {run_id: why for run_id, why in reasons.items() if why}
+        data = {arm_id: facts["data_fingerprint"] for arm_id, facts in self.facts.items()}
+        done = (run for run in self.runs if not run.todo)
+        return {run.run_id: why for run in done if (why := present.staleness(run.record, data[run.arm.id]))}
 
     @property
     def possible(self) -> tuple[PlannedRun, ...]:

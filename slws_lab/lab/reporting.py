@@ -14,4 +14,10 @@ def report(project: Project) -> Report:
         UserError: A published result that the study names does not exist.
     """
     table = ResultTable.of(project.study, project.design, project.workspace)
+    if project.study.spec.search is not None:
+        from slws_lab.lab.search_reporting import (
+            search_report,  # it reads of a confirmation, which is reported here too
+        )
+
+        return search_report(project, table)
     return write_report(table, project.study, project.report_folder)

@@ -14,7 +14,7 @@ from typing import Any
 from slws_lab.command import prepare
 from slws_lab.errors import SlwsError, UserError
 from slws_lab.lab.project import Project
-from slws_lab.spec import AnyRecipe, Arm, CommandRecipe, Recipe, canonical, where_set
+from slws_lab.spec import AnyRecipe, Arm, CommandRecipe, Recipe, where_set
 from slws_lab.tracking import provenance, read_json, write_json
 
 Asked = Callable[[Any], Any]
@@ -73,7 +73,7 @@ def check(project: Project, asked: Asked | None = None) -> dict[str, dict[str, A
     """
     if project.study.command is not None:
         return _check_command(project, project.study.command)
-    arms = {canonical(recipe): arm for arm, recipe in _trainings(project)}
+    arms = {arm.canonical: arm for arm, _ in _trainings(project)}
     scan = project.study.spec.resources.scan
     outside = [outside_state(recipe, project.study.root) for _, recipe in _trainings(project)]
     state = repr((sorted(provenance.packages().items()), provenance.numeric_files_digest(), scan, sorted(set(outside))))

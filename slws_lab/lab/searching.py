@@ -44,7 +44,7 @@ def search(project: Project, options: Options, watch: Watch) -> Outcome:
     """
     purse = Purse.of(project)
     launcher = make_launcher(options.launcher, purse)
-    everything = _corners(project)
+    everything = corners(project)
     slots = launcher.slots(project.study.spec.resources, everything.design.ranks)
     book = Book.of(project.study, project.workspace)
     with _warm(launcher, everything, slots) as warm:
@@ -53,7 +53,7 @@ def search(project: Project, options: Options, watch: Watch) -> Outcome:
         return _Search(project, book, launcher, watch, purse, slots).run()
 
 
-def _corners(project: Project) -> Project:
+def corners(project: Project) -> Project:
     """Return a study of the settings in which each level and each end of a range occurs, which is checked before anything starts."""
     study = with_trials(project.study, check_search(project.study))
     return replace(project, study=replace(study, spec=study.spec.model_copy(update={"search": None})), trials=())
@@ -168,7 +168,9 @@ class _Search:
         """Take over what dead drivers left, and draw trials while there are slots; False when the search is at its end."""
         for trial in self._book.orphans():
             self._take(trial)
-        while len(self._wanted_runs) < self._slots and not self._unmeasured and self._goes_on():
+        while len(self._wanted_runs) < self._slots and not self._unmeasured and not self._exhausted:
+            if self._book.end(self._book.trials()):
+                break
             drawn = self._book.ask()
             self._exhausted = drawn is None
             if drawn is not None:
@@ -179,13 +181,6 @@ class _Search:
                 self._measure(hand)
         self._book.beat()
         return bool(self._hands) or any(trial.state == "running" for trial in self._book.trials())
-
-    def _goes_on(self) -> bool:
-        """Say whether another trial may be drawn."""
-        spec = self._spec
-        if self._exhausted or (spec.minutes is not None and self._book.beat() >= 60 * spec.minutes):
-            return False
-        return spec.trials is None or sum(counts(trial) for trial in self._book.trials()) < spec.trials
 
     def _take(self, trial: Trial) -> None:
         """Take a trial in hand, and begin it if all that must be known of it before is known."""
@@ -354,11 +349,6 @@ class _Search:
         }
         total = max(self._spec.trials or 0, len(trials))
         return Progress(len(ended), sum(trial.state == "failed" for trial in ended), total, running)
-
-
-def counts(trial: Trial) -> bool:
-    """Say whether a trial is one of the number that the study asks for."""
-    return trial.state != "abandoned" and trial.again is None
 
 
 def _with_arms(project: Project, arms: TrialArms) -> Project:

@@ -126,14 +126,17 @@ class Listed:
         """Whether nobody has touched the list for `ABANDONED_S`, by this machine's own clock."""
         return time.monotonic() > self._changed + ABANDONED_S
 
-    def look(self) -> None:
+    def look(self) -> bool:
         """Read what is new: whole lines, since the last may be in the making. A list that is gone has ended.
+
+        Returns:
+            Whether there was any.
 
         Raises:
             Damaged: A line is none of a list's.
         """
         if not self.open or self._path is None:
-            return
+            return False
         try:
             with self._path.open(
                 "rb"
@@ -145,27 +148,33 @@ class Listed:
             if error.errno not in (errno.ENOENT, errno.ESTALE):
                 raise
             self.open = False
-            return
+            return True
         if self._stamp != (stat.st_mtime_ns, stat.st_size):
             self._stamp, self._changed = (stat.st_mtime_ns, stat.st_size), time.monotonic()
         whole = new[: new.rfind(b"\n") + 1]
         self._end += len(whole)
         for line in whole.splitlines():
             self._hear(line)
+        return bool(whole)
 
     def _hear(self, line: bytes) -> None:
         try:
             ((verb, value),) = json.loads(line).items()
-            path = Path() if verb == "end" else Path(value)
-        except (ValueError, TypeError, AttributeError):
+            {"add": self._add, "drop": self._drop, "end": self._finish}[verb](value)
+        except (ValueError, TypeError, KeyError, AttributeError):
             raise Damaged(f"{self._path} is damaged: {line[:100]!r}") from None
-        if verb in ("add", "drop"):
-            self.wanted.pop(path, None)
-        if verb == "add":
-            self._adds += 1
-            self.wanted[path] = self._adds
-            self.known[path] = None
-        self.open = self.open and verb != "end"
+
+    def _add(self, name: str) -> None:
+        self._drop(name)
+        self._adds += 1
+        self.wanted[Path(name)] = self._adds
+        self.known[Path(name)] = None
+
+    def _drop(self, name: str) -> None:
+        self.wanted.pop(Path(name), None)
+
+    def _finish(self, _: bool) -> None:
+        self.open = False
 
 
 class Line:
@@ -186,19 +195,21 @@ class Line:
         self._taken: tuple[Path, int] | None = None
 
     @property
-    def first(self) -> Path | None:
-        """The first attempt that was named; None while there is none."""
-        return next(iter(self._listed.known if self._listed else self._once), None)
-
-    @property
     def open(self) -> bool:
-        """Whether another try may give one: more may come, or the last try gave one."""
-        return bool(self._once) if self._listed is None else self._listed.open or self._taken is not None
+        """Whether more may come."""
+        return bool(self._once) if self._listed is None else self._listed.open
 
     @property
     def abandoned(self) -> bool:
         """Whether whoever feeds this list is gone."""
         return self._listed is not None and self._listed.abandoned
+
+    def first(self) -> Path | None:
+        """Return the first attempt that was ever named, whoever has it; None while there is none."""
+        if self._listed is None:
+            return self._once[0] if self._once else None
+        self._listed.look()
+        return next(iter(self._listed.known), None)
 
     def take(self) -> Attempt | None:
         """Return the next attempt; None if none is free now."""
@@ -217,6 +228,13 @@ class Line:
                 self._taken = path, number
                 return attempt
         return None
+
+    def wants(self) -> bool:
+        """Say whether the last one is wanted still; it may have been dropped before it was claimed."""
+        if self._listed is None or self._taken is None:
+            return True
+        self._listed.look()
+        return self._taken[0] in self._listed.wanted
 
     def put_aside(self) -> None:
         """Take the last one no more, unless it is asked for again: it was stopped alone, or its folder cannot be written."""

@@ -59,15 +59,12 @@ class Local:
 
     def start(self, work: Work) -> list[Job]:
         gpus = self._gpus(work.resources, work.ranks)
-        jobs = min(self.slots(work.resources, work.ranks), len(work.attempts))
+        jobs = work.jobs_of(self.slots(work.resources, work.ranks))
         if gpus and work.needs is not None and work.ranks == 1 and work.most is None:
             return self._share(work, work.needs, gpus[:jobs])
         if gpus and work.most is not None:  # alone also means beside as few other programs as there can be
             gpus = sorted(gpus, key=lambda gpu: self._inventory.usage(gpu).used_gb - gpu.memory_gb)
-        groups = [
-            ",".join(gpu.visible for gpu in gpus[i * work.ranks : (i + 1) * work.ranks])
-            for i in range(jobs)[: work.most]
-        ]
+        groups = [",".join(gpu.visible for gpu in gpus[i * work.ranks : (i + 1) * work.ranks]) for i in range(jobs)]
         started = [self._start(work, work.jobs / _name(i, 0), group or None) for i, group in enumerate(groups)]
         self._warm.release()
         return list(started)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from slws_lab.launch.feed import Listed
 from slws_lab.launch.launcher import FRESH, UNWRITABLE, LaunchError, Work
 from slws_lab.launch.warm import Waiting
 from slws_lab.tracking import Attempt, is_held, write_json
@@ -44,7 +45,7 @@ class WorkerProcess:
         python: str | None = None,
         waiting: Waiting | None = None,
     ) -> None:
-        self._attempts = [Attempt(folder) for folder in work.attempts]
+        self._listed = Listed(work.feed, work.attempts)
         self._file, self._log = (path.with_name(path.name + ending) for ending in (".json", ".log"))
         self._env, self._python = dict(environment), python
         self._idle_deaths = self._deaths = 0
@@ -52,10 +53,10 @@ class WorkerProcess:
         self._rest_until: float | None = None
         self._launched = self._look_at = 0.0
         self._silent = False
-        resources = work.resources.model_dump(mode="json")
-        write_json(
-            self._file, {"root": str(work.root), "resources": resources, "attempts": [str(a) for a in work.attempts]}
-        )
+        write_json(self._file, {
+            "root": str(work.root), "resources": work.resources.model_dump(mode="json"),
+            "attempts": [str(attempt) for attempt in work.attempts], "feed": str(work.feed) if work.feed else None,
+        })  # fmt: skip
         self._launch(waiting)
 
     @property
@@ -107,7 +108,10 @@ class WorkerProcess:
             )
         if code == FRESH:
             return now
-        self._idle_deaths = 0 if self._started_any() else self._idle_deaths + 1
+        if self._started_any():
+            self._idle_deaths = 0
+        elif self._might_start():
+            self._idle_deaths += 1
         if self._idle_deaths >= MAX_IDLE_DEATHS:
             raise LaunchError(
                 f"workers die (exit code {code}) before they start a run; the end of {self._log}:\n{self._tail()}"
@@ -121,7 +125,7 @@ class WorkerProcess:
             return
         self._look_at = time.monotonic() + LOOK_S
         me = (socket.gethostname(), self._process.pid)
-        held = [a.claim for a in self._attempts if (owner := owner_of(a.claim)) and (owner.host, owner.pid) == me]
+        held = [a.claim for a in self._attempts() if (owner := owner_of(a.claim)) and (owner.host, owner.pid) == me]
         silent = any(not is_held(claim) for claim in held)
         if silent and self._silent:  # twice, since a file server may have stood still for a moment
             self._process.kill()
@@ -144,7 +148,17 @@ class WorkerProcess:
             )  # fmt: skip
 
     def _started_any(self) -> bool:
-        return any(starts(attempt, self._process.pid) for attempt in self._attempts)
+        return any(starts(attempt, self._process.pid) for attempt in self._attempts())
+
+    def _might_start(self) -> bool:
+        """Say whether anything is there to start: a worker that waits for work shows nothing by its death."""
+        wanted = map(Attempt, self._listed.wanted)
+        return not self._listed.open or any(a.status is None and not is_held(a.claim) for a in wanted)
+
+    def _attempts(self) -> list[Attempt]:
+        """Return all attempts that the worker may have taken."""
+        self._listed.look()
+        return [Attempt(folder) for folder in self._listed.known]
 
     def _clean_up(self) -> None:
         stdin: IO[Any] | None = self._process.stdin

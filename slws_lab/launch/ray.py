@@ -48,8 +48,7 @@ class Ray:
         cluster = Cluster(work.resources)
         cluster.connect()
         # By these names `local.sweep` knows what a command that was killed has left.
-        jobs = range(min(slots, len(work.attempts)))[: work.most]
-        names = [f"local-{os.getpid()}-ray{next(NUMBERS)}-{socket.gethostname()}" for _ in jobs]
+        names = [f"local-{os.getpid()}-ray{next(NUMBERS)}-{socket.gethostname()}" for _ in range(work.jobs_of(slots))]
         return [RayJob(work, name, cluster, self._python) for name in names]
 
 

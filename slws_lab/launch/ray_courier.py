@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from slws_lab.launch.feed import Line
 from slws_lab.launch.launcher import LaunchError, Work
 from slws_lab.launch.ray_call import Steps, ask
 from slws_lab.launch.ray_node import CHUNK, LOG, RESULT, TEXTS, Part, Said, Stamp
@@ -36,26 +37,36 @@ class Courier:
         self._git = provenance.git_state(work.root)  # the copy on the node is no repository
 
     def carry_all(self) -> Steps[None]:
-        """Take one attempt after another that is free, until none is."""
-        for attempt in map(Attempt, self._work.attempts):
-            if self._stopped():
+        """Take one attempt after another that is free, until none is and none will come."""
+        line = Line(self._work.attempts, self._work.feed)
+        while not self._stopped():
+            if (attempt := line.take()) is not None:
+                if (yield from self._try(attempt, line.wants)):
+                    line.put_aside()
+            elif line.open:
+                yield
+            else:
                 return
-            with writing(attempt.claim):
-                claim = Claim.take(attempt.claim)
-            if claim is None:
-                continue
-            with claim:
-                if attempt.status is not None:
-                    continue
-                attempt.sweep()
-                try:
-                    yield from self._carry(attempt, claim.desk)
-                except NotWritten:
-                    yield from ask(self._node.end.remote)
-                    if claim.held():
-                        raise
 
-    def _carry(self, attempt: Attempt, desk: Path) -> Steps[None]:
+    def _try(self, attempt: Attempt, wanted: Callable[[], bool]) -> Steps[bool]:
+        """Take an attempt to the node if it is free; return whether it came back without a result, since it was to stop."""
+        with writing(attempt.claim):
+            claim = Claim.take(attempt.claim)
+        if claim is None:
+            return False
+        with claim:
+            if attempt.status is not None or not wanted():
+                return False
+            attempt.sweep()
+            try:
+                yield from self._carry(attempt, claim)
+            except NotWritten:
+                yield from ask(self._node.end.remote)
+                if claim.held():
+                    raise
+            return claim.held() and attempt.status is None
+
+    def _carry(self, attempt: Attempt, claim: Claim) -> Steps[None]:
         yield from ask(self._node.prepare.remote, f"{attempt.run_id}/{attempt.path.name}")
         for parts in _loads(self._luggage(attempt)):
             yield from ask(self._node.put.remote, parts)
@@ -64,14 +75,16 @@ class Courier:
             yield from ask(self._node.cancel.remote)
         working, result = True, None
         while working:
+            if claim.asked_to_stop():  # each time, since the worker may not have begun yet
+                yield from ask(self._node.stop_run.remote)
             said: Said = yield from ask(self._node.look.remote, _stamps(attempt))
-            result = yield from self._bring(said, attempt, desk)
+            result = yield from self._bring(said, attempt, claim.desk)
             self._heard(said)
             working, next_look = said.working, time.monotonic() + LOOK_S
             while working and time.monotonic() < next_look:
                 yield
         if result is not None:
-            self._finish(attempt, result, desk)
+            self._finish(attempt, result, claim.desk)
 
     def _luggage(self, attempt: Attempt) -> dict[str, Path]:
         """Return the files that a run needs, by their paths from the project's folder; an absolute one must be on the node."""
@@ -137,9 +150,9 @@ class Courier:
         attempt.finish({**result, "provenance": whole}, desk)
 
 
-def carries(work: Work) -> bool:
-    """Say whether runs can be carried: those of a command (`kind: command`) need the workspace itself."""
-    return isinstance(RunFolder(work.attempts[0].parent).spec(), RunSpec)  # a study's runs are of one kind
+def carries(first: Path) -> bool:
+    """Say whether runs can be carried, by the first of them: those of a command (`kind: command`) need the workspace itself."""
+    return isinstance(RunFolder(first.parent).spec(), RunSpec)  # a study's runs are of one kind
 
 
 def _keep(made: Path, content: bytes) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import ActorUnschedulableError, RayActorError, RayError
 
+from slws_lab.launch.feed import Line, Listed
 from slws_lab.launch.launcher import LaunchError, Work
 from slws_lab.launch.ray_call import Steps, ask, is_ready
 from slws_lab.launch.ray_cluster import Cluster
@@ -36,7 +37,8 @@ class RayJob:
 
     def __init__(self, work: Work, name: str, cluster: Cluster, python: str | None) -> None:
         self._cluster, self._demand = cluster, cluster.demand(work.ranks)
-        self._work = replace(work, resources=work.resources.model_copy(update={"gpus": self._demand.gpus}), needs=None)
+        resources = work.resources.model_copy(update={"gpus": self._demand.gpus})
+        self._work = replace(work, resources=resources, needs=None, look_in=None)
         self._name, self._python = name, python
         self._files = work.jobs / name
         self._token = self._files.with_name(f"{name}.token")
@@ -99,7 +101,7 @@ class RayJob:
             self._begun = True
             if sees if self._work.resources.ray.shared is None else self._work.resources.ray.shared:
                 yield from self._watch()
-            elif carries(self._work):
+            elif (yield from self._carries()):
                 yield from Courier(self._node, self._work, self._heard, lambda: self._cancelled).carry_all()
             else:
                 yield from self._shun()
@@ -133,6 +135,13 @@ class RayJob:
             yield
         return bool(ray.get(answer))
 
+    def _carries(self) -> Steps[bool]:
+        """Say whether the runs can be carried, as soon as the first is known; also if there will be none."""
+        line = Line(self._work.attempts, self._work.feed)
+        while (first := line.first()) is None and line.open and not self._cancelled:
+            yield
+        return first is None or carries(first)
+
     def _shun(self) -> Steps[None]:
         """Leave the runs to nodes that see the workspace."""
         self._cluster.shun((yield from ask(self._node.place.remote)))
@@ -163,7 +172,9 @@ class RayJob:
     def _until_free(self) -> Steps[None]:
         """Wait until nothing is held any more by the worker that was lost: its heartbeat stands still, if nothing else is known of it."""
         rest = time.monotonic() + REST_S
-        claims = [Attempt(folder).claim for folder in self._work.attempts] if self._worker else []
+        listed = Listed(self._work.feed, self._work.attempts)
+        listed.look()
+        claims = [Attempt(folder).claim for folder in listed.known] if self._worker else []
         claims = [c for c in claims if (owner := owner_of(c)) and (owner.host, owner.pid) == self._worker]
         while not self._cancelled and (time.monotonic() < rest or any(is_held(claim) for claim in claims)):
             yield

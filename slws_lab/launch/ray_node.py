@@ -13,6 +13,7 @@ from pathlib import Path
 from slws_lab.launch.launcher import LaunchError, Work
 from slws_lab.launch.process import WorkerProcess, environment
 from slws_lab.launch.scratch import own_folder
+from slws_lab.tracking import Attempt
 
 CHUNK = 2**25
 LOG = "log.txt"
@@ -110,7 +111,7 @@ class Node:
     def begin_copy(self) -> None:
         """Start the worker on the copy."""
         assert self._copy
-        self._begin(replace(self._work, root=self._root, attempts=(self._copy,), jobs=self._root / "jobs"))
+        self._begin(replace(self._work, root=self._root, attempts=(self._copy,), feed=None, jobs=self._root / "jobs"))
 
     def look(self, known: Mapping[str, Stamp] | None = None) -> Said:
         """Return how the worker stands.
@@ -142,6 +143,11 @@ class Node:
         """Ask the worker to stop, with a checkpoint."""
         if self._worker:
             self._worker.cancel()
+
+    def stop_run(self) -> None:
+        """Ask whoever executes the copy to stop, with a checkpoint."""
+        if self._copy:
+            Attempt(self._copy).ask_to_stop()
 
     def end(self) -> None:
         """End the worker now, and remove what is its own here."""

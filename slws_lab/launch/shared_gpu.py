@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from slws_lab.errors import UserError
+from slws_lab.launch.feed import Feed, Listed
 from slws_lab.launch.inventory import Gpu, Inventory
 from slws_lab.launch.launcher import LaunchError, Needs, Work
 from slws_lab.launch.packing import Room, Wanted, allowance, choose, processes
@@ -47,6 +48,10 @@ class Worker:
     """A worker process, all of whose attempts are of one shape.
 
     Attributes:
+        attempts: What it is to execute -> the number of the last time that it was asked for.
+        feed: By which it gets more of its shape; None where nothing more will come.
+        idle: Whether it waits for more.
+        released: Whether it ends when nothing of its attempts is free.
         started: When it was, seconds since 1970.
         warm: Whether it has ended an epoch: before, it does not yet take its share of the GPU.
         epochs: What its attempts have made since the number of workers was last changed, but in their first epochs.
@@ -55,7 +60,10 @@ class Worker:
 
     process: WorkerProcess
     shape: str
-    attempts: frozenset[Path]
+    attempts: dict[Path, int]
+    feed: Feed | None = None
+    idle: bool = False
+    released: bool = False
     started: float = field(default_factory=time.time)
     warm: bool = False
     epochs: dict[Path, Made] = field(default_factory=dict)
@@ -76,6 +84,26 @@ class Worker:
         if began >= since:
             self.wholes[attempt.path] = made(entries, began, whole=True)
 
+    def supply(self, wanted: dict[Path, int]) -> None:
+        """Tell it what has changed in what it is to execute: all that has not ended and is of its shape."""
+        if self.feed is not None and not self.released:
+            self.feed.add(path for path, number in wanted.items() if self.attempts.get(path) != number)
+            for path in self.attempts.keys() - wanted.keys():
+                self.feed.drop(path)
+            self.feed.touch()
+            self.attempts = wanted
+
+    def release(self) -> None:
+        """Let it end when it has worked off what it has."""
+        if self.feed is not None and not self.released:
+            self.feed.close()
+            self.released = True
+
+    def tidy(self) -> None:
+        """Remove what is left of it when it has ended."""
+        if self.feed is not None:
+            self.feed.remove()
+
     def forget(self) -> None:
         self.epochs.clear()
         self.wholes.clear()
@@ -94,7 +122,8 @@ class SharedGpu:
 
     def __init__(self, work: Work, needs: Needs, gpu: Gpu, inventory: Inventory, name: Callable[[int], str]) -> None:
         self._work, self._needs, self._gpu, self._inventory, self._name = work, needs, gpu, inventory, name
-        self._left = [Attempt(path) for path in work.attempts]
+        self._listed = Listed(work.feed, work.attempts)
+        self._done: set[Path] = set()
         self._workers: list[Worker] = []
         self._held: dict[int, Attempt] = {}
         self._ended: list[tuple[int, Attempt]] = []
@@ -109,23 +138,27 @@ class SharedGpu:
         self._look()
 
     def poll(self) -> bool:
-        """Return whether anything works here, or waits for memory that other programs hold.
+        """Return whether anything works here, or waits: for memory that other programs hold, or for more attempts.
 
         Raises:
             LaunchError: Workers die before they start a run, or no GPU has had room for any attempt for long.
         """
         alive = [worker for worker in self._workers if worker.process.poll()]
-        ended = len(alive) < len(self._workers)
+        ended = [worker for worker in self._workers if worker not in alive]
         if ended:
+            for worker in ended:
+                worker.tidy()
             self._workers = alive
             self._count_anew()
-        if not self._cancelled and (ended or time.monotonic() >= self._look_at):
+        news = self._listed.look()
+        if not self._cancelled and (ended or news or time.monotonic() >= self._look_at):
             try:
                 self._look()
             except UserError as error:  # of one GPU: its runs go on elsewhere
                 log.warning("%s; going on without GPU %s", error.given, self._gpu.index)
                 self.cancel()
-        return bool(self._workers) or (self.waiting_since is not None and not self._cancelled)
+        waits = self.waiting_since is not None or self._listed.open
+        return bool(self._workers) or (waits and not self._cancelled)
 
     def cancel(self) -> None:
         self._cancelled = True
@@ -136,6 +169,7 @@ class SharedGpu:
         self._cancelled = True
         for worker in self._workers:
             worker.process.kill()
+            worker.tidy()
 
     def is_stuck(self, now: float) -> bool:
         """Say whether nothing has worked here for long, or nothing will."""
@@ -153,6 +187,9 @@ class SharedGpu:
         while wanted := choose(self._wanted(free), self._room(), self._most):
             self._start(wanted, free)
             free = [attempt for attempt in free if attempt.path != wanted.attempt]
+        for worker in self._workers:
+            if not self._listed.open or (free and worker.idle):  # its place is wanted by others
+                worker.release()
         if self._workers or not free:
             self.waiting_since = None
         else:
@@ -160,26 +197,34 @@ class SharedGpu:
 
     def _see(self) -> list[Attempt]:
         """Note who holds what, and return the attempts that nobody has or is about to take."""
-        pids, left, free = {worker.process.pid for worker in self._workers}, [], []
+        self._listed.look()
+        pids, unheld = {worker.process.pid for worker in self._workers}, set()
         self._held, self._ended = {}, []
-        for attempt in self._left:
+        for attempt in [Attempt(path) for path in self._listed.known if path not in self._done]:
             result = attempt.result()
             if result is not None:
                 if result["status"] == "failed" and kind_of(str(result.get("cause", ""))) == MEMORY:
                     self._unpackable.add(self._needs.shape(attempt.path))
                 if (start := _last_start(attempt)).get("host") == socket.gethostname():
                     self._ended.append((start["pid"], attempt))
-                continue
-            left.append(attempt)
-            if not is_held(attempt.claim):
-                free.append(attempt)
+                self._done.add(attempt.path)
+            elif not is_held(attempt.claim):
+                unheld.add(attempt.path)
             elif (owner := owner_of(attempt.claim)) and owner.host == socket.gethostname() and owner.pid in pids:
                 self._held[owner.pid] = attempt
-        self._left = left
+        return self._not_taken([Attempt(path) for path in self._listed.wanted if path in unheld])
+
+    def _not_taken(self, free: list[Attempt]) -> list[Attempt]:
+        """Return what is free and nobody is about to take: a worker that holds nothing takes the first that it has."""
+        wanted = {path: number for path, number in self._listed.wanted.items() if path not in self._done}
         for worker in self._workers:
-            if worker.process.pid not in self._held:  # it has just been started, and takes the first that is free
+            if worker.feed is not None:
+                worker.supply({path: n for path, n in wanted.items() if self._needs.shape(path) == worker.shape})
+            worker.idle = False
+            if worker.process.pid not in self._held:
                 taken = next((attempt for attempt in free if attempt.path in worker.attempts), None)
                 free = [attempt for attempt in free if attempt != taken]
+                worker.idle = worker.feed is not None and taken is None
         return free
 
     def _wanted(self, free: list[Attempt]) -> list[Wanted]:
@@ -208,6 +253,9 @@ class SharedGpu:
     def _learn(self) -> None:
         """Keep what processes of one shape give together, once that many have worked side by side for long enough."""
         number, shapes = len(self._workers), {worker.shape for worker in self._workers}
+        if any(worker.idle for worker in self._workers):
+            self._count_anew()
+            return
         if len(shapes) != 1:
             return
         (shape,) = shapes
@@ -242,11 +290,12 @@ class SharedGpu:
                 worker.process.cancel()
 
     def _start(self, wanted: Wanted, free: list[Attempt]) -> None:
-        alike = tuple(attempt.path for attempt in free if self._needs.shape(attempt.path) == wanted.shape)
-        work = replace(self._work, attempts=alike)
+        alike = [attempt.path for attempt in free if self._needs.shape(attempt.path) == wanted.shape]
         path = self._work.jobs / self._name(self._started)
+        feed = Feed.create(path.with_name(f"{path.name}.feed")) if self._work.feed else None
+        work = replace(self._work, attempts=tuple(alike), feed=feed.path if feed else None)
         process = WorkerProcess(work, path, environment(work.resources.threads, self._gpu.visible))
-        self._workers.append(Worker(process, wanted.shape, frozenset(alike)))
+        self._workers.append(Worker(process, wanted.shape, {path: self._listed.wanted[path] for path in alike}, feed))
         self._started += 1
         self._count_anew()
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from slws_lab.errors import UserError
+from slws_lab.launch.feed import Listed
 from slws_lab.launch.launcher import FRESH, UNWRITABLE, Job, LaunchError, Work
 from slws_lab.spec import Resources
 from slws_lab.tracking import Attempt, Claim, read_json, write_json
@@ -120,13 +121,14 @@ class _Array:
 
     def shares(self, work: Work) -> bool:
         """Say whether these jobs will come to some attempts of a work."""
-        job = read_json(self.file) or {}
-        return not {str(attempt) for attempt in work.attempts}.isdisjoint(job.get("attempts", ()))
+        ours = Listed(work.feed, work.attempts)
+        ours.look()
+        return (work.feed is not None and self._feed() == work.feed) or not ours.known.keys().isdisjoint(self._known())
 
     def asked(self, work: Work) -> bool:
-        """Say whether they were asked for with what a work may use."""
+        """Say whether they were asked for with what a work may use, and for its list."""
         job = read_json(self.file) or {}
-        return bool(job.get("asked") == work.resources.model_dump(mode="json"))
+        return bool(job.get("asked") == work.resources.model_dump(mode="json")) and self._feed() == work.feed
 
     def works(self, task: str) -> bool:
         every = 1.0 if self._cancelled else LOOK_S
@@ -224,8 +226,19 @@ class _Array:
     def _started_any(self) -> bool:
         """Say whether a run was started since these jobs were submitted, both by the file server's clock."""
         submitted = self.file.stat().st_mtime
-        logs = [Attempt(Path(attempt)).starts for attempt in read_json(self.file)["attempts"]]
+        logs = [Attempt(attempt).starts for attempt in self._known()]
         return any(log.exists() and log.stat().st_mtime >= submitted for log in logs)
+
+    def _feed(self) -> Path | None:
+        """Return the list by which these jobs may get more; None without one."""
+        feed = (read_json(self.file) or {}).get("feed")
+        return Path(feed) if feed else None
+
+    def _known(self) -> list[Path]:
+        """Return all attempts that these jobs were asked for."""
+        listed = Listed(self._feed(), map(Path, (read_json(self.file) or {}).get("attempts", ())))
+        listed.look()
+        return list(listed.known)
 
     def _said(self) -> str:
         for log in sorted(self.folder.glob("*.log")):
@@ -261,14 +274,15 @@ def _submit(work: Work, slots: int, patience_s: float) -> _Array:
     from submitit import SlurmExecutor
     from submitit.core.utils import FailedJobError
 
-    tasks = min(slots, work.most or slots, len(work.attempts))
+    tasks = work.jobs_of(slots)
     gpus = _gpus(work.resources)
     folder = work.jobs / f"slws-{uuid.uuid4().hex[:12]}"
     folder.mkdir(parents=True)
     array = _Array(folder, {str(task): "" for task in range(tasks)})
     asked = work.resources.model_dump(mode="json")
     write_json(array.file, {"root": str(work.root), "resources": {**asked, "gpus": gpus}, "asked": asked, "parent": False,
-                            "attempts": [str(attempt) for attempt in work.attempts], "tasks": tasks})  # fmt: skip
+                            "attempts": [str(attempt) for attempt in work.attempts],
+                            "feed": str(work.feed) if work.feed else None, "tasks": tasks})  # fmt: skip
     executor = SlurmExecutor(folder)
     executor.update_parameters(**_parameters(work, folder, tasks, gpus))
     worker = shlex.join([sys.executable, "-P", "-m", "slws_lab.worker", str(array.file)])
@@ -293,7 +307,8 @@ def _submit(work: Work, slots: int, patience_s: float) -> _Array:
 def _parameters(work: Work, folder: Path, tasks: int, gpus: int) -> dict[str, Any]:
     """Return what submitit calls the options of sbatch; None is left out."""
     resources, asked = work.resources, work.resources.slurm
-    minutes = resources.minutes and math.ceil(resources.minutes * math.ceil(len(work.attempts) / tasks)) + START_MINUTES
+    each = max(1, math.ceil(len(work.attempts) / tasks))  # one that waits for more is started again where its time ends
+    minutes = resources.minutes and math.ceil(resources.minutes * each) + START_MINUTES
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     kind = f"{asked.gpu_type}:" if asked.gpu_type else ""
     return {

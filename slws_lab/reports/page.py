@@ -39,26 +39,34 @@ def page(table: ResultTable, views: list[TableView], details: TableView, drawn: 
         details: Every contrast in full.
         drawn: The figures; an empty one is left out.
     """
-    style = (files("slws_lab.reports") / "templates" / "report.css").read_text(encoding="utf-8")
     main = replace(views[0], title="Results by arm")
     shown = {
-        "main": _html(main), "beside": [_html(view) for view in views[1:]],
-        "contrasts": _html(details) if details.rows else "",
-        "arms": _html(facts.arms_view(table)), "runs": _html(facts.runs_view(table)),
+        "main": html(main), "beside": [html(view) for view in views[1:]],
+        "contrasts": html(details) if details.rows else "",
+        "arms": html(facts.arms_view(table)), "runs": html(facts.runs_view(table)),
     }  # fmt: skip
     return html_templates().get_template("report.html.j2").render(
-        style=Markup(style),
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        **styled("report.css"),
         study=table.study,
         answer=answer(table),
         summary=_summary(table),
         shown=shown,
-        images=[_image(figure) for figure in drawn if not figure.empty],
+        images=[image(figure) for figure in drawn if not figure.empty],
         failures=facts.failures(table),
         design=facts.design_facts(table),
         provenance=facts.provenance_facts(table),
         example=next(iter(table.records)),
     )  # fmt: skip
+
+
+def styled(*sheets: str) -> dict[str, str]:
+    """Return a page's style, of sheets among the templates, and the digest by which the page allows it and no other."""
+    folder = files("slws_lab.reports") / "templates"
+    style = "".join((folder / sheet).read_text(encoding="utf-8") for sheet in sheets)
+    return {
+        "style": Markup(style),
+        "style_hash": base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+    }
 
 
 def _summary(table: ResultTable) -> list[str]:
@@ -72,10 +80,12 @@ def _summary(table: ResultTable) -> list[str]:
     ]
 
 
-def _html(view: TableView) -> Markup:
+def html(view: TableView) -> Markup:
+    """Return a table as the page holds it."""
     return Markup(to_html(view))  # the template has escaped it
 
 
-def _image(figure: Drawn) -> Image:
+def image(figure: Drawn) -> Image:
+    """Return a figure as the page holds it."""
     uri = "data:image/svg+xml;base64," + base64.b64encode(figure.svg).decode()
     return Image(figure.name, figure.title, figure.alt, uri)

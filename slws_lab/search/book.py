@@ -12,7 +12,7 @@ import math
 import time
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
@@ -28,7 +28,7 @@ from slws_lab.search.dimensions import as_choice, combinations, suggest
 from slws_lab.search.pruning import make_pruner
 from slws_lab.search.sampling import make_sampler
 from slws_lab.search.storage import Address, reaching
-from slws_lab.search.trial import State, Trial
+from slws_lab.search.trial import State, Trial, counts
 from slws_lab.spec import SearchSpec, Study, canonical, check_recipe
 from slws_lab.spec.levels import Settings
 from slws_lab.spec.objectives import goal_of
@@ -40,7 +40,6 @@ BEAT_S, PATIENCE_S = 15.0, 10.0
 OWNER = ("host", "system", "pid", "started")
 SETTINGS, DRIVER, FIGURES, CAUSE, OVER, AGAIN = "settings", "driver", "figures", "cause", "over", "again"
 BEAT, READY = "driver ", "ready"
-ABANDONED = "its process died while it was drawn"
 STATES: Mapping[TrialState, State] = {
     TrialState.RUNNING: "running",
     TrialState.COMPLETE: "complete",
@@ -123,30 +122,25 @@ class Book:
         """Draw the next trial; None when every combination of a finite space was tried."""
         with _quiet(), reaching(self.address):
             study = self._open
-            if self._search.finite and self._exhausted():
+            if self._search.finite and self._exhausted(self.trials()):
                 return None
             live = study.ask()
             live.set_user_attr(DRIVER, self._me)
-            settings: Settings = {}
-            for name in self._space.order:
-                when = self._space.factors[name].when
-                if all(other in settings and settings[other] in levels for other, levels in when.items()):
-                    settings[name] = suggest(live, name, self._search.space[name])
-            live.set_user_attr(SETTINGS, {name: settings[name] for name in self._search.space if name in settings})
+            self._draw(live)
             self._live[live.number] = live
             return self._read(live.number)
 
     def orphans(self) -> list[Trial]:
-        """Take over the running trials whose drivers are dead, and return them; what was not drawn to its end is abandoned."""
+        """Take over the running trials whose drivers are dead, and return them; what was not drawn to its end is, as it was begun."""
         found = []
         with _quiet(), reaching(self.address):
             for frozen in self._frozen():
                 if frozen.state != TrialState.RUNNING or not self._is_orphan(frozen):
                     continue
+                live = self._trial(frozen.number)
+                live.set_user_attr(DRIVER, self._me)
                 if SETTINGS not in frozen.user_attrs:
-                    self.fail(frozen.number, ABANDONED)
-                    continue
-                self._trial(frozen.number).set_user_attr(DRIVER, self._me)
+                    self._draw(live)
                 found.append(self._read(frozen.number))
         return found
 
@@ -213,8 +207,38 @@ class Book:
             if now >= self._beat_at:
                 self._open.set_user_attr(BEAT + self._me["token"], now - self._begun)
                 self._beat_at = now + BEAT_S
-            seconds = {key: float(value) for key, value in self._open.user_attrs.items() if key.startswith(BEAT)}
-        return sum({**seconds, BEAT + self._me["token"]: now - self._begun}.values())
+        return self._seconds({BEAT + self._me["token"]: now - self._begun})
+
+    def end(self, trials: Sequence[Trial]) -> str:
+        """Say why no further trial is to be drawn; empty while one is.
+
+        Args:
+            trials: All trials by now.
+        """
+        search = self._search
+        if search.trials is not None and sum(counts(trial) for trial in trials) >= search.trials:
+            return f"{search.trials} trials"
+        if search.finite and trials and self._exhausted(trials):
+            return "every combination was tried"
+        if search.minutes is not None and trials:
+            seconds = self.beat() if self._optuna is not None else self._seconds({})
+            return f"{search.minutes:g} minutes" if seconds >= 60 * search.minutes else ""
+        return ""
+
+    def _seconds(self, own: Mapping[str, float]) -> float:
+        """Return for how long all drivers have searched, given what this one has by now."""
+        with reaching(self.address):
+            kept = self._storage.get_study_user_attrs(self._storage.get_study_id_from_name(self.name))
+        return sum({**{key: float(value) for key, value in kept.items() if key.startswith(BEAT)}, **own}.values())
+
+    def _draw(self, live: Live) -> None:
+        """Have a trial's settings suggested; what has been already stays."""
+        settings: Settings = {}
+        for name in self._space.order:
+            when = self._space.factors[name].when
+            if all(other in settings and settings[other] in levels for other, levels in when.items()):
+                settings[name] = suggest(live, name, self._search.space[name])
+        live.set_user_attr(SETTINGS, {name: settings[name] for name in self._search.space if name in settings})
 
     @property
     def _open(self) -> optuna.Study:
@@ -275,8 +299,8 @@ class Book:
     def _params(self, settings: Settings) -> dict[str, Any]:
         return {name: as_choice(value) for name, value in settings.items()}
 
-    def _exhausted(self) -> bool:
-        drawn = {repr(sorted(trial.settings.items())) for trial in self.trials() if trial.settings}
+    def _exhausted(self, trials: Sequence[Trial]) -> bool:
+        drawn = {repr(sorted(trial.settings.items())) for trial in trials if trial.settings}
         return len(drawn) >= combinations(self._space, self._search.space)
 
     def _is_orphan(self, frozen: FrozenTrial) -> bool:
@@ -319,8 +343,6 @@ def _trial(frozen: FrozenTrial, again: Mapping[int, int]) -> Trial:
     state = STATES[frozen.state]
     if state == "pruned" and OVER in attributes:
         state = "infeasible"
-    elif state == "failed" and cause == ABANDONED:
-        state = "abandoned"
     return Trial(
         frozen.number, dict(attributes.get(SETTINGS, {})), state,
         tuple(frozen.values or ()) if state == "complete" else (), dict(sorted(frozen.intermediate_values.items())),

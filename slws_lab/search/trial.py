@@ -44,16 +44,21 @@ class Trial:
     again: int | None = None
 
     @property
-    def counts(self) -> bool:
+    def eligible(self) -> bool:
         """Whether it has values that may be the best."""
         return self.state == "complete" and self.feasible
+
+
+def counts(trial: Trial) -> bool:
+    """Say whether a trial is one of the number that a study asks for: what was never tried, or is tried again, is not."""
+    return trial.state != "abandoned" and trial.again is None
 
 
 def best(trials: Sequence[Trial], goal: Goal, top: int = 1) -> list[Trial]:
     """Return the best trials by the first objective, each setting once, the best first; ties go to the earlier one."""
     sign = -1 if goal == "maximize" else 1
     found: list[Trial] = []
-    for trial in sorted((t for t in trials if t.counts), key=lambda t: (sign * t.values[0], t.number)):
+    for trial in sorted((t for t in trials if t.eligible), key=lambda t: (sign * t.values[0], t.number)):
         if all(trial.settings != other.settings for other in found):
             found.append(trial)
     return found[:top]
@@ -64,7 +69,7 @@ def front(trials: Sequence[Trial], goals: Sequence[Goal]) -> list[Trial]:
     points = [
         (t, [v if goal == "minimize" else -v for v, goal in zip(t.values, goals, strict=True)])
         for t in trials
-        if t.counts
+        if t.eligible
     ]
 
     def dominated(point: list[float]) -> bool:

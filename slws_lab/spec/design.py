@@ -114,7 +114,7 @@ class Design:
     @cached_property
     def run_ids(self) -> dict[tuple[str, int], str]:
         """Map (arm id, seed) to run id."""
-        found = {arm.id: run_ids(arm.recipe, arm.canonical, self.seeds) for arm in self.arms}
+        found = {arm.id: run_ids(arm.recipe.title, arm.canonical, self.seeds) for arm in self.arms}
         return {(arm.id, seed): found[arm.id][seed] for seed in self.seeds for arm in self.arms}
 
     @cached_property

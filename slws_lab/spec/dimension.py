@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from slws_lab.spec.levels import AnyLevel, Factor, Level, Pattern
 from slws_lab.spec.recipe import Spec
 
 Number = int | float
 Whole = int
-Bounds = Annotated[list[int | float], Field(min_length=2, max_length=2)]
+
+
+def _number(value: Any) -> Any:
+    """Refuse what is no number in one sentence, where a union would speak of whole numbers."""
+    if isinstance(value, bool) or not isinstance(value, Number):
+        raise ValueError("a number is expected here")
+    return value
+
+
+AnyNumber = Annotated[int | float, BeforeValidator(_number)]
+Bounds = Annotated[list[AnyNumber], Field(min_length=2, max_length=2)]
 WholeBounds = Annotated[list[int], Field(min_length=2, max_length=2)]
-Step = Annotated[int | float, Field(gt=0)]
+Step = Annotated[AnyNumber, Field(gt=0)]
 
 RANGES = ("float", "log", "int", "log_int")
 SOURCES = ("levels", *RANGES)

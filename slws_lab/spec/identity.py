@@ -89,15 +89,15 @@ def run_id(run: AnyRun) -> str:
     return f"{run.title}-s{run.seed}-{digest(run)}"
 
 
-def run_ids(recipe: AnyRecipe, text: str, seeds: Iterable[int]) -> dict[int, str]:
+def run_ids(title: str, text: str, seeds: Iterable[int]) -> dict[int, str]:
     """Return seed -> run id of a recipe's runs: as `run_id` of each, but what they have in common is computed once.
 
     Args:
-        recipe: The recipe.
+        title: The recipe's title.
         text: Its canonical JSON.
         seeds: The runs' seeds.
     """
     place = hashlib.sha256(text.encode()).hexdigest()  # where the seed will stand: no text holds its own digest
     before, after = _json({**json.loads(text), "seed": place}).split(f'"{place}"')
     digests = {seed: hashlib.sha256(f"{before}{seed}{after}".encode()).hexdigest()[:12] for seed in seeds}
-    return {seed: f"{recipe.title}-s{seed}-{digest}" for seed, digest in digests.items()}
+    return {seed: f"{title}-s{seed}-{digest}" for seed, digest in digests.items()}

@@ -15,6 +15,7 @@ Positive = Annotated[float, Field(gt=0)]
 # What an architecture costs is known before it is trained, what a training costs only after it.
 OfArchitecture = Literal["params", "flops", "latency_ms", "inference_memory_mb"]
 OfTraining = Literal["images_per_s", "peak_memory_mb"]
+Figure = Literal[OfArchitecture, OfTraining]
 ARCHITECTURE: tuple[str, ...] = get_args(OfArchitecture)
 TRAINING: tuple[str, ...] = get_args(OfTraining)
 UNITS = {
@@ -32,7 +33,7 @@ class Score(Spec):
 class Cost(Spec):
     """What a setting costs: its architecture, or its training."""
 
-    name: OfArchitecture | OfTraining
+    name: Figure
 
 
 class TimeTo(Spec):

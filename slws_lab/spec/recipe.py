@@ -44,6 +44,16 @@ class Spec(BaseModel):
         return handler(value)
 
 
+def misplaced(message: str, *at: str | int) -> PydanticCustomError:
+    """Return an error of a part within what is validated, for a rule between several parts.
+
+    Args:
+        message: What is wrong.
+        at: Keys that lead to the part.
+    """
+    return PydanticCustomError("misplaced", "{message}", {"message": message, "at": at})
+
+
 class WeightsSpec(Spec):
     """A checkpoint file. Its content decides the id, not its path."""
 

@@ -114,7 +114,7 @@ class Wilcoxon(Spec):
     """Ends a trial of several seeds when the seeds so far say by a signed-rank test that it is worse than the best."""
 
     name: Literal["wilcoxon"] = "wilcoxon"
-    p_threshold: Share = Field(0.1, description="Ends where the p-value is below it.")
+    p_threshold: Annotated[float, Field(gt=0, le=1)] = Field(0.1, description="Ends where the p-value is below it.")
     n_startup_steps: FromZero = Field(2, description="Seeds before the first test.")
 
 

@@ -8,8 +8,8 @@ from pydantic import Field, field_validator, model_validator
 
 from slws_lab.spec.dimension import Dimension
 from slws_lab.spec.levels import Settings
-from slws_lab.spec.objectives import AnyObjective, Objective, OfArchitecture, OfTraining, Score, told_by_epochs
-from slws_lab.spec.recipe import Spec
+from slws_lab.spec.objectives import AnyObjective, Figure, Objective, Score, told_by_epochs
+from slws_lab.spec.recipe import Spec, misplaced
 from slws_lab.spec.samplers import Hyperband, Median, Patient, Pruner, Sampler, SuccessiveHalving, Tpe
 
 Count = Annotated[int, Field(ge=1)]
@@ -50,7 +50,7 @@ class SearchSpec(Spec):
         default_factory=baseline_first, description="Trials to begin with; what one leaves out is the baseline's."
     )
     objectives: list[Objective] = Field(default_factory=the_metric, min_length=1, max_length=4)
-    constraints: dict[OfArchitecture | OfTraining, Annotated[float, Field(gt=0)]] = Field(
+    constraints: dict[Figure, Annotated[float, Field(gt=0)]] = Field(
         default_factory=dict, description="Figure to the largest that is allowed."
     )
     parallel: Count | None = Field(None, description="Trials at a time; null: as many as there are slots.")
@@ -74,19 +74,24 @@ class SearchSpec(Spec):
     def _fits_together(self) -> SearchSpec:
         several = len(self.objectives) > 1
         if len({repr(objective) for objective in self.objectives}) < len(self.objectives):
-            raise ValueError("objectives: one is given twice")
+            raise misplaced("an objective is given twice", "objectives")
         if several and self.sampler.name not in MULTI:
-            raise ValueError(f"sampler {self.sampler.name} takes one objective; several are for {', '.join(MULTI)}")
+            raise misplaced(
+                f"sampler {self.sampler.name} takes one objective; several are for {', '.join(MULTI)}", "sampler"
+            )
         if self.pruner is not None and several:
-            raise ValueError("a pruner goes with one objective")
+            raise misplaced("a pruner goes with one objective", "pruner")
         if isinstance(self.pruner, ByEpochs) and not told_by_epochs(self.objectives[0]):
-            raise ValueError(
-                f"pruner {self.pruner.name} looks at epochs, and {self.objectives[0].name} is known at the end only"
+            raise misplaced(
+                f"pruner {self.pruner.name} looks at epochs, and {self.objectives[0].name} is known at the end only",
+                "pruner",
             )
         if self.constraints and self.sampler.name not in CONSTRAINED:
-            raise ValueError(f"sampler {self.sampler.name} knows no constraints; these do: {', '.join(CONSTRAINED)}")
+            raise misplaced(
+                f"sampler {self.sampler.name} knows no constraints; these do: {', '.join(CONSTRAINED)}", "constraints"
+            )
         if self.confirm is not None and several:
-            raise ValueError("`confirm` needs one objective: of several nobody says which trial is best")
+            raise misplaced("`confirm` needs one objective: of several nobody says which trial is best", "confirm")
         self._dimensions()
         return self
 
@@ -94,12 +99,16 @@ class SearchSpec(Spec):
         for name, dimension in self.space.items():
             countable = dimension.levels is not None or dimension.kind == "int" or dimension.step is not None
             if self.sampler.name in ("grid", "brute_force") and not countable:
-                raise ValueError(
-                    f"sampler {self.sampler.name} needs a finite space: give {name} a `step`, `int` or levels"
-                )
+                raise misplaced(
+                    f"sampler {self.sampler.name} needs a finite space: give {name} a `step`, `int` or levels",
+                    "space", name,
+                )  # fmt: skip
             for other in dimension.when:
+                at = ("space", name, "when", other)
+                if other == name:
+                    raise misplaced(f"'{name}' depends on itself by `when`", *at)
                 if other in self.space and self.space[other].levels is None:
-                    raise ValueError(f"`when` of {name} names {other}, which is a range: only levels can be named")
+                    raise misplaced(f"`when` of {name} names {other}, which is a range: only levels can be named", *at)
 
     @property
     def finite(self) -> bool:

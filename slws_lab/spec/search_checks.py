@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from slws_lab.errors import UserError, nearest
 from slws_lab.spec import checks, trials
 from slws_lab.spec.expand import check_recipe
@@ -10,7 +12,7 @@ from slws_lab.spec.load import Study
 from slws_lab.spec.metric import Metric
 from slws_lab.spec.objectives import OF_LOSS, PRESETS, Score, TimeTo
 from slws_lab.spec.recipe import Recipe
-from slws_lab.spec.search import SearchSpec
+from slws_lab.spec.samplers import Wilcoxon
 from slws_lab.spec.stages import resolve
 
 
@@ -24,7 +26,10 @@ def check_search(study: Study) -> list[Settings]:
     assert search is not None
     ordinary = trials.with_trials(study, [])
     space = trials.space_of(ordinary)
-    _known_dimensions(study, search)
+    for name in study.spec.baseline:
+        if name not in search.space:
+            raise UserError(f"'{name}' is no dimension of the search", where=study.source.where(("baseline", name), of_key=True),
+                            allowed=", ".join(search.space), todo=nearest(name, search.space) or "write it under `set:`")  # fmt: skip
     baseline = check_recipe(ordinary, space.baseline)
     for i, objective in enumerate(search.objectives):
         where = study.source.where(("search", "objectives", i))
@@ -40,20 +45,22 @@ def check_search(study: Study) -> list[Settings]:
     if search.constraints and study.command is not None:
         raise UserError("constraints: of a command nobody knows what it costs", where=study.source.where(("search", "constraints")),
                         todo="leave them out")  # fmt: skip
-    trials.enqueued(study)
+    if isinstance(search.pruner, Wilcoxon):
+        _enough_seeds(study, search.pruner)
     corners = trials.corners(study)
     for settings in corners:
         check_recipe(ordinary, settings)
+    trials.enqueued(study)
     return [space.baseline, *(one for one in corners if one != space.baseline)]
 
 
-def _known_dimensions(study: Study, search: SearchSpec) -> None:
-    for name, dimension in search.space.items():
-        for other in dimension.when:
-            if other == name:
-                raise UserError(
-                    f"'{name}' depends on itself by `when`", where=study.source.where((*trials.SPACE, name, "when"))
-                )
+def _enough_seeds(study: Study, pruner: Wilcoxon) -> None:
+    """Check that the signed-rank test can reach the pruner's p-value before a trial's last seed: of n seeds it is at least 2^-n."""
+    needed = 1 + next(n for n in itertools.count(max(2, pruner.n_startup_steps)) if 0.5**n < pruner.p_threshold)
+    if (given := len(study.spec.all_seeds)) < needed:
+        raise UserError(f"pruner wilcoxon never ends a trial of {given} seed{'s' if given > 1 else ''}",
+                        where=study.source.where(("search", "pruner")), allowed=f"at least {needed} seeds with these options",
+                        todo="give more `seeds:`, a larger p_threshold, or a pruner that looks at epochs")  # fmt: skip
 
 
 def _reported(study: Study, metric: Metric, number: int, recipe: Recipe | None) -> None:

@@ -118,12 +118,20 @@ def explain(error: ValidationError, source: Source, at: Loc | None = None) -> Us
         key, names = str(first["ctx"]["key"]), list(first["ctx"]["allowed"])
         given, allowed, todo = f"unknown key '{key}'", ", ".join(names), nearest(key, names)
         loc, of_key = (loc if at else (*loc, key)), True
+    elif first["type"] == "misplaced":
+        loc = (*loc, *first["ctx"]["at"])
     elif first["type"] == "missing":
         name = first["loc"][-1]
         given, todo = f"`{name}` is missing", f"add `{name}:`"
     elif first["type"] == "literal_error":
         given, allowed = f"{first['input']!r} is not allowed here", str(first["ctx"]["expected"])
         todo = nearest(str(first["input"]), allowed.replace("'", "").replace(" or ", ", ").split(", "))
+    elif first["type"] == "union_tag_invalid":
+        given, allowed = f"{first['ctx']['tag']!r} is not allowed here", str(first["ctx"]["expected_tags"])
+        todo = nearest(first["ctx"]["tag"], allowed.replace("'", "").split(", "))
+    elif first["type"] == "union_tag_not_found":
+        name = str(first["ctx"]["discriminator"]).strip("'")
+        given, todo = f"`{name}` is missing", f"add `{name}:`"
     elif first["type"] == "too_short":
         least = first["ctx"]["min_length"]
         given = f"nothing is given where at least {least} item{'s' if least > 1 else ''} must be"

@@ -9,7 +9,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from slws_lab.spec.blocks import AnyBlock
 from slws_lab.spec.levels import Factor, Level, Settings
 from slws_lab.spec.metric import Metric
-from slws_lab.spec.recipe import Name, Spec
+from slws_lab.spec.recipe import Name, Spec, misplaced
 from slws_lab.spec.resources import Resources
 from slws_lab.spec.search import SearchSpec
 
@@ -109,11 +109,13 @@ class StudySpec(Spec):
             raise ValueError("a study needs `designs:` with at least one block, or `search:`")
         for name in ("factors", "designs", "exclude") if self.search else ():
             if getattr(self, name):
-                raise ValueError(f"`search:` varies what its space says, so there is no `{name}:` beside it")
+                raise misplaced(f"`search:` varies what its space says, so there is no `{name}:` beside it", name)
         if self.search and not isinstance(self.seeds, list):
-            raise ValueError("a search needs its seeds as a number or a list: each trial is run with all of them")
+            raise misplaced(
+                "a search needs its seeds as a number or a list: each trial is run with all of them", "seeds"
+            )
         if self.search and self.search.trials is None and self.search.minutes is None and self.budget is None:
-            raise ValueError("a search needs an end: `trials:` or `minutes:` under `search:`, or `budget:`")
+            raise misplaced("a search needs an end: `trials:` or `minutes:` under `search:`, or `budget:`", "search")
         return self
 
     @property

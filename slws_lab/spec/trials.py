@@ -80,7 +80,7 @@ def enqueued(study: Study) -> list[Settings]:
                                 allowed=f"where {search.space[name].when}", todo="leave it out, or give what it needs")  # fmt: skip
         for name, value in settings.items():
             if not search.space[name].holds(value):
-                raise _outside(study, search, name, value, loc)
+                raise _outside(study, search, name, value, loc if name in changes else ())
         if settings not in found:
             found.append(settings)
     return found
@@ -152,12 +152,13 @@ def _outside(study: Study, search: SearchSpec, name: str, value: Level, loc: tup
     dimension = search.space[name]
     levels = dimension.levels
     allowed = f"{dimension.kind}: {list(dimension.ends if levels is None else Factor(levels=levels).values)}"
-    if search.enqueue[int(loc[-1])] == "baseline":
-        todo = "widen the dimension, or set `enqueue: []` to begin without the baseline"
-    else:
-        todo = "widen the dimension, or take another value"
-    return UserError(f"{name}={value!r} is not in the search's space, so this trial cannot be enqueued",
-                     where=study.source.where((*loc, name)), allowed=allowed, todo=todo)  # fmt: skip
+    if loc:
+        return UserError(f"{name}={value!r} is not in the search's space, so this trial cannot be enqueued",
+                         where=study.source.where((*loc, name)), allowed=allowed,
+                         todo="widen the dimension, or take another value")  # fmt: skip
+    return UserError(f"the baseline's {name}={value!r} is not in the search's space, so it cannot be enqueued",
+                     where=study.source.where((*SPACE, name)), allowed=allowed,
+                     todo="widen the dimension, or enqueue only trials that give another value (`enqueue: []` for none)")  # fmt: skip
 
 
 class TrialArms:

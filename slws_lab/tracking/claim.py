@@ -205,7 +205,8 @@ class Claim:
     def asked_to_stop(self) -> bool:
         """Say whether somebody has asked the owner to stop, see `ask_to_stop`."""
         try:
-            return STOP in os.listdir(self.desk)  # a network file system remembers that a name was absent
+            # Listed, since a network file system remembers that a name was absent.
+            return any(path.name == STOP for path in self.desk.iterdir())
         except (FileNotFoundError, NotADirectoryError):  # lost, which others notice
             return False
 

@@ -113,7 +113,7 @@ class Attempt:
         write_text(self.path / "result.json", result_text(self.path, result), desk)
 
     def ask_to_stop(self) -> bool:
-        """Ask whoever executes the attempt now to stop at the next step, with a checkpoint and without a result; the job goes on with others.
+        """Ask whoever executes the attempt now to stop at the next step, with a checkpoint; that job goes on with others.
 
         The request ends with that execution: whoever takes the attempt later is not asked.
 

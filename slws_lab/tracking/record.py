@@ -99,10 +99,14 @@ class RunRecord:
     result: Mapping[str, Any] = field(default_factory=dict, repr=False)
     kept: Digest | None = field(default=None, repr=False, compare=False)
 
-    @cached_property
+    @property
     def digest(self) -> Digest:
         """What most commands need of it."""
-        return self.kept or Digest.of(self.curves, self.result)
+        return self.kept or self._digest
+
+    @cached_property
+    def _digest(self) -> Digest:
+        return Digest.of(self.curves, self.result)
 
     @property
     def done(self) -> bool:

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ SETTLED_NS = 2 * 10**9  # a file that is as young may change again without its t
 WORTH = 20  # the file is written anew where at least one record in so many is new
 ONLY = "attempt-1"  # of several attempts nothing is kept
 READERS = ("record.py", "records.py", "folder.py", "journal.py", "files.py", "compare.py")
-Signature = list[int]
 
 
 def records(workspace: Workspace, run_ids: Sequence[str], study: str = "") -> list[RunRecord]:
@@ -45,10 +44,17 @@ def records(workspace: Workspace, run_ids: Sequence[str], study: str = "") -> li
 
 
 class _Ends(Mapping[str, Ends]):
-    """The ends of a run's curves as they are kept: four numbers a metric, one behind the other."""
+    """The ends of a run's curves as they are kept: four numbers a metric, one behind the other, in JSON.
 
-    def __init__(self, places: dict[str, int], numbers: list[float]) -> None:
-        self._places, self._numbers = places, numbers
+    It is parsed when a number is asked for: of thousands of runs most commands show few.
+    """
+
+    def __init__(self, places: dict[str, int], numbers: str) -> None:
+        self._places, self._text = places, numbers
+
+    @cached_property
+    def _numbers(self) -> list[float]:
+        return list(json.loads(self._text))
 
     def __getitem__(self, name: str) -> Ends:
         place = 4 * self._places[name]
@@ -82,7 +88,7 @@ class _Shelf:
         self._runs.pop(folder.run_id, None)
         found = record(folder)
         ended = (found.attempts, found.attempt) == (1, 1) and "status" in found.result
-        if ended and signature and max(signature[:3]) < self._settled:
+        if ended and signature and max(map(int, signature.split()[:3])) < self._settled:
             self._runs[folder.run_id] = [signature, *self._telling(found)]
             self._new += 1
         return found
@@ -105,14 +111,13 @@ class _Shelf:
         metrics = self._number(self._metrics, list(digest.ends))
         made_by = self._number(self._provenances, digest.provenance)
         numbers = [number for ends in digest.ends.values() for number in astuple(ends)]
-        return [found.status, found.cause, made_by, digest.data_fingerprint, metrics, numbers]
+        return [found.status, found.cause, made_by, digest.data_fingerprint, metrics, json.dumps(numbers)]
 
     def _told(self, folder: RunFolder, kept: list[Any]) -> RunRecord:
         _, status, cause, made_by, fingerprint, metrics, numbers = kept
-        attempt = Attempt(folder.path / ONLY)
         return RunRecord(
             folder.run_id, status, 1, 1, next_attempt=2, cause=cause,
-            curves=Late(partial(curves_of, attempt)), result=Late(lambda: {**(attempt.result() or {}), "status": status, "cause": cause}),
+            curves=Late(partial(_curves, folder)), result=Late(partial(_result, folder, status, cause)),
             kept=Digest(_Ends(self._places[metrics], numbers), self._provenances[made_by], fingerprint),
         )  # fmt: skip
 
@@ -138,7 +143,15 @@ def _read(path: Path) -> dict[str, Any]:
     return {"metrics": [], "provenances": [], "runs": {}}
 
 
-def _signature(folder: RunFolder) -> Signature:
+def _curves(folder: RunFolder) -> Mapping[str, Mapping[int, float]]:
+    return curves_of(Attempt(folder.path / ONLY))
+
+
+def _result(folder: RunFolder, status: str, cause: str) -> Mapping[str, Any]:
+    return {**(Attempt(folder.path / ONLY).result() or {}), "status": status, "cause": cause}
+
+
+def _signature(folder: RunFolder) -> str:
     """Return what changes when a run gets another attempt, or its only one another journal or result; its times first.
 
     It is empty where the run has not ended.
@@ -147,13 +160,13 @@ def _signature(folder: RunFolder) -> Signature:
     try:
         own, result = os.stat(place), os.stat(f"{place}/{ONLY}/result.json")  # noqa: PTH116  # a Path takes longer to make
     except OSError:
-        return []
+        return ""
+    ended = f"{own.st_mtime_ns} {result.st_mtime_ns}"
     try:
         journal = os.stat(f"{place}/{ONLY}/journal.jsonl")  # noqa: PTH116
     except OSError:  # it failed before its first epoch was done
-        return [own.st_mtime_ns, result.st_mtime_ns, 0, result.st_ino, result.st_size]
-    times = [own.st_mtime_ns, result.st_mtime_ns, journal.st_mtime_ns]
-    return [*times, result.st_ino, result.st_size, journal.st_ino, journal.st_size]
+        return f"{ended} 0 {result.st_ino} {result.st_size}"
+    return f"{ended} {journal.st_mtime_ns} {result.st_ino} {result.st_size} {journal.st_ino} {journal.st_size}"
 
 
 @cache

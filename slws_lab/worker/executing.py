@@ -10,6 +10,7 @@ import logging
 import socket
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -30,12 +31,17 @@ KILLED = (
 log = logging.getLogger(__name__)
 
 
-def execute(attempt: Attempt, place: Place) -> str:
+def execute(attempt: Attempt, place: Place, wanted: Callable[[], bool] = lambda: True) -> str:
     """Execute an attempt if it is free, and write its result.
 
+    Args:
+        attempt: The attempt.
+        place: Where, and with what.
+        wanted: Asked once the attempt is this process's own, so that who drops it and then finds no owner knows that it is not begun.
+
     Returns:
-        `finished`, `diverged` or `failed`; `taken` if another process has or had it; `interrupted` if it, or this process, was
-        asked to stop; `lost` if one of its processes was killed, and it may go on.
+        `finished`, `diverged` or `failed`; `taken` if another process has or had it, or it is not wanted; `interrupted` if it, or this
+        process, was asked to stop; `lost` if one of its processes was killed, and it may go on.
 
     Raises:
         NotWritten: The disk refuses what must be kept; the attempt is unfinished, and goes on from its last checkpoint.
@@ -46,7 +52,7 @@ def execute(attempt: Attempt, place: Place) -> str:
     if claim is None:
         return "taken"
     with claim:
-        if attempt.status is not None:
+        if attempt.status is not None or not wanted():
             return "taken"
         hold = Hold(attempt, claim, pulse)
         try:

@@ -12,7 +12,6 @@ from slws_lab.spec import Resources
 from slws_lab.tracking import Attempt, Claim
 from slws_lab.tracking.claim import Pulse
 
-
 ASKED_EVERY_S = 0.2
 
 

@@ -11,8 +11,10 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from multiprocessing import resource_tracker
 from pathlib import Path
+from typing import TypeVar
 
 from slws_lab.launch import inventory
 from slws_lab.launch.feed import Line, pause_s
@@ -23,6 +25,8 @@ from slws_lab.tracking.causes import kind_of
 from slws_lab.tracking.files import NotWritten
 from slws_lab.worker.executing import execute
 from slws_lab.worker.holding import Place
+
+T = TypeVar("T")
 
 
 def run_job(path: Path) -> None:
@@ -40,26 +44,46 @@ def run_job(path: Path) -> None:
         _watch_scheduler(stop)
     line = Line(map(Path, job["attempts"]), Path(job["feed"]) if job.get("feed") else None)
     place = Place(Path(job["root"]), Resources.model_validate(job["resources"]), stop.is_set, ends_when_hung=True)
-    if (attempt := _next(line, stop)) is None:
+    if (first := awaited(line.first, line, stop)) is None:
         return
-    _prepare(attempt, place)
-    while attempt is not None:
+    _prepare(first, place)
+    while (attempt := awaited(line.take, line, stop)) is not None:
         try:
-            while (status := execute(attempt, place)) == "lost":
+            while (status := execute(attempt, place, line.wants)) == "lost":
                 pass
         except NotWritten as error:
             sys.stderr.write(f"{error}\n")
-            if attempt.shut():  # this one alone: the others go on
-                continue
-            sys.exit(UNWRITABLE)
+            if not attempt.shut():
+                sys.exit(UNWRITABLE)
+            line.put_aside()  # this one alone: the others go on
+            continue
+        if status == "interrupted":
+            line.put_aside()
         if status == "failed" and _is_spoiled(attempt, place.resources):
             sys.exit(FRESH)
 
 
-def _prepare(attempts: list[Attempt], place: Place) -> None:
-    """Load what executes the runs, and gather their provenance, so that it names the code that this process has imported."""
-    first = read_json(attempts[0].path.parent / "run.json") if attempts else None
-    if first and first["spec"]["kind"] == "command":
+def awaited(look: Callable[[], T | None], line: Line, stop: threading.Event) -> T | None:
+    """Return what a look at a line gives as soon as it gives something; None where it never will, or this process is to stop."""
+    began = time.monotonic()
+    while not stop.is_set():
+        if (found := look()) is not None or not line.open or line.abandoned:
+            return found
+        time.sleep(
+            pause_s(time.monotonic() - began)
+        )  # `stop.wait` has a lock, which the handler of a signal would want too
+    return None
+
+
+def _prepare(first: Path, place: Place) -> None:
+    """Load what executes the runs, and gather their provenance, so that it names the code that this process has imported.
+
+    Args:
+        first: One of the attempts, which are all of one kind.
+        place: Where they are executed.
+    """
+    run = read_json(first.parent / "run.json")
+    if run and run["spec"]["kind"] == "command":
         found = bool(inventory.gpus())
     else:
         from slws_lab.worker import training

@@ -7,8 +7,10 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+from places import place
 from slurm_cluster import Cluster
 
+__all__ = ["cluster", "place", "slurm"]
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue")
 
 

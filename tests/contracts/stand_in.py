@@ -1,6 +1,6 @@
 """Stands in for the worker where launchers are tested: the same job file, claims, stops and records, but without torch and training.
 
-A run lasts as long as the file `hold` is in the project's folder.
+A run lasts as long as the file `hold`, or one of its own, is in the folder that the variable HOLDS names.
 """
 
 from __future__ import annotations
@@ -14,26 +14,34 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from slws_lab.launch.feed import Line
 from slws_lab.tracking import Attempt, Claim, read_json, starts
+from slws_lab.worker.holding import Request
+from slws_lab.worker.job import awaited
 
 
-def execute(attempt: Attempt, root: Path, threads: int, should_stop: Callable[[], bool]) -> None:
-    """Execute an attempt if it is free."""
+def execute(attempt: Attempt, threads: int, should_stop: Callable[[], bool]) -> str:
+    """Execute an attempt if it is free, and return what the worker does."""
     claim = Claim.take(attempt.claim)
     if claim is None:
-        return
+        return "taken"
     with claim:
         if attempt.status is not None:
-            return
+            return "taken"
+        asked = Request(claim, should_stop)
         starts.note_start(attempt, threads=threads, made_by="stand-in")
-        while (root / "hold").exists():
-            if should_stop():
+        holds = Path(os.environ["HOLDS"])
+        while (holds / "hold").exists() or (holds / f"hold-{attempt.run_id}").exists():
+            if asked():
                 attempt.checkpoint.mkdir(exist_ok=True)
+                (attempt.checkpoint / "resume.pt").write_text(attempt.run_id)
                 starts.note_stop(attempt)
-                return
+                return "interrupted"
             time.sleep(0.02)
         pool = os.environ.get("OMP_NUM_THREADS")
-        attempt.finish({"status": "finished", "threads": threads, "pool": pool, "task": os.environ.get("SLURM_JOB_ID")})
+        task = os.environ.get("SLURM_JOB_ID")
+        attempt.finish({"status": "finished", "threads": threads, "pool": pool, "task": task, "provenance": {}})
+    return "finished"
 
 
 def main(job: dict[str, Any]) -> None:
@@ -41,9 +49,10 @@ def main(job: dict[str, Any]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     if job.get("parent", True):
         threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
-    for attempt in job["attempts"]:
-        if not stop.is_set():
-            execute(Attempt(Path(attempt)), Path(job["root"]), job["resources"]["threads"], stop.is_set)
+    line = Line(map(Path, job["attempts"]), Path(job["feed"]) if job["feed"] else None)
+    while (attempt := awaited(line.take, line, stop)) is not None:
+        if execute(attempt, job["resources"]["threads"], stop.is_set) == "interrupted":
+            line.put_aside()
 
 
 if __name__ == "__main__":

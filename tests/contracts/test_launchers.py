@@ -2,69 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from importlib.util import find_spec
+from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
-import stand_in
-from slurm_cluster import lives, wait_for
-
-from slws_lab.launch import InProcess, Job, Launcher, LaunchError, Local, Ray, Slurm, Work, inventory, slurm
-from slws_lab.spec import Resources
-from slws_lab.tracking import Attempt, is_held, starts
-
-RESOURCES = Resources.model_validate(
-    {"gpus": 0, "slurm": {"array_parallelism": 2, "cpus_per_task": 1, "extra": {"comment": "a-test"}}}
+from places import (
+    COMMANDS,
+    RESOURCES,
+    Place,
+    attempts,
+    end_in_the_middle,
+    executable,
+    left,
+    poll_to_the_end,
+    processes,
 )
-COMMANDS = ["local", pytest.param("slurm", marks=pytest.mark.slurm), pytest.param("ray", marks=pytest.mark.ray)]
+from slurm_cluster import wait_for
 
-
-@dataclass
-class Place:
-    """A launcher that executes a stand-in of the worker, and a project for it."""
-
-    make: Callable[[], Launcher]
-    root: Path
-
-    def work(self, attempts: int = 3, resources: Resources = RESOURCES, most: int | None = None) -> Work:
-        folders = tuple(self.root / "runs" / f"r{i}" / "attempt-1" for i in range(attempts))
-        for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
-        return Work(self.root, folders, resources, self.root / "jobs", most=most)
-
-    @property
-    def hold(self) -> Path:
-        """While this file is there no run ends."""
-        return self.root / "hold"
-
-
-@pytest.fixture
-def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    name = request.param
-    monkeypatch.setattr(inventory, "gpus", tuple)
-    monkeypatch.setattr(inventory, "cores", lambda: 2)
-    if name == "slurm":
-        request.getfixturevalue("slurm")
-        monkeypatch.setattr(slurm, "LOOK_S", 0.3)
-    if name == "ray":
-        if find_spec("ray") is None:
-            pytest.skip("needs the package ray")
-        monkeypatch.delenv("RAY_ADDRESS", raising=False)
-        assert Ray().start(Work(tmp_path, (), RESOURCES, tmp_path)) == []  # starts a cluster once, by the real Python
-    executable(tmp_path / "python", f'exec {sys.executable} -P {stand_in.__file__} "$4"', monkeypatch)
-    makers: dict[str, Callable[[], Launcher]] = {
-        "in_process": lambda: InProcess(_here), "local": Local, "slurm": Slurm, "ray": lambda: Ray(sys.executable),
-    }  # fmt: skip
-    return Place(makers[name], tmp_path)
-
+from slws_lab.launch import LaunchError
+from slws_lab.tracking import is_held, starts
 
 every_launcher = pytest.mark.parametrize("place", ["in_process", *COMMANDS], indirect=True)
 every_command = pytest.mark.parametrize("place", COMMANDS, indirect=True)
@@ -157,7 +115,7 @@ def test_jobs_on_slurm_outlive_a_killed_command_and_the_next_takes_them_over_and
     work = place.work(2, most=1)
     place.hold.touch()
     names = f"{str(Path(__file__).parent)!r}, {str(Path(__file__).parents[1])!r}"
-    start = f"import os, sys; sys.path += {names}; from test_launchers import *; sys.executable = {sys.executable!r}\n"
+    start = f"import os, sys; sys.path += {names}; from places import *; sys.executable = {sys.executable!r}\n"
     start += f"Slurm().start(Place(Slurm, Path({str(place.root)!r})).work(2, most=1)); os._exit(0)"
     real = str(Path(sys.prefix) / "bin" / "python")
     subprocess.run([real, "-c", start], check=True)
@@ -167,52 +125,3 @@ def test_jobs_on_slurm_outlive_a_killed_command_and_the_next_takes_them_over_and
     assert [starts.starts(attempt) for attempt in attempts(work)] == [1, 0]
     assert starts.lines(attempts(work)[0])[-1].get("stopped")
     assert left(work) == []
-
-
-def _here(path: Path, work: Work, should_stop: Callable[[], bool]) -> None:
-    stand_in.execute(Attempt(path), work.root, work.resources.threads, should_stop)
-
-
-def executable(path: Path, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make a command what jobs take for Python."""
-    path.write_text(f"#!/bin/sh\n{command}\n")
-    path.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(path))
-
-
-def attempts(work: Work) -> list[Attempt]:
-    return [Attempt(folder) for folder in work.attempts]
-
-
-def left(work: Work) -> list[Path]:
-    return list(work.jobs.iterdir()) if work.jobs.exists() else []
-
-
-def processes(work: Work) -> list[int]:
-    """Return the processes that have started one of these attempts and still live, but for this one."""
-    texts = [attempt.starts.read_text() for attempt in attempts(work) if attempt.starts.exists()]
-    pids = {json.loads(line).get("pid") for text in texts for line in text.splitlines()} - {None, psutil.Process().pid}
-    return [pid for pid in pids if lives(pid)]
-
-
-def poll_to_the_end(jobs: list[Job]) -> None:
-    until = time.monotonic() + 60
-    while jobs := [job for job in jobs if job.poll()]:
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
-def end_in_the_middle(jobs: list[Job], work: Work, end: Callable[[Job], None]) -> None:
-    """End jobs as soon as the first attempt is executed; from another thread, since one launcher works while it is polled."""
-
-    def wait_and_end() -> None:
-        wait_for(lambda: any(is_held(attempt.claim) and starts.starts(attempt) for attempt in attempts(work)), "run")
-        for job in jobs:
-            end(job)
-
-    thread = threading.Thread(target=wait_and_end)
-    thread.start()
-    poll_to_the_end(jobs)
-    thread.join()
-    for job in jobs:
-        job.kill()

@@ -21,10 +21,12 @@ import psutil
 
 from slws_lab.errors import UserError
 from slws_lab.launch import need
+from slws_lab.launch.feed import Line
 from slws_lab.launch.inventory import Gpu, Usage
 from slws_lab.launch.launcher import FRESH
 from slws_lab.spec import Resources
 from slws_lab.tracking import Attempt, Claim, journal, read_json, starts, write_json
+from slws_lab.worker.job import awaited
 
 KIND = "Fake 10"
 TOTAL_GB = 10.0
@@ -117,7 +119,7 @@ def execute(attempt: Attempt, job: dict[str, Any], stop: threading.Event) -> str
             return "failed"
         for epoch in count(max((entry.step for entry in journal.read(attempt.journal)), default=0) + 1):
             taken = EPOCH_S * max(1.0, len(holders(gpu)) / training.busy)
-            if stop.wait(taken):
+            if stop.wait(taken) or claim.asked_to_stop():
                 starts.note_stop(attempt)
                 return "interrupted"
             metrics = {"train/images_per_s": 100 / taken} if training.tells else {"loss": 1.0}
@@ -140,9 +142,13 @@ def main(job: dict[str, Any]) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
-    for attempt in job["attempts"]:
-        if stop.is_set() or execute(Attempt(Path(attempt)), job, stop) == "failed":
+    line = Line(map(Path, job["attempts"]), Path(job["feed"]) if job["feed"] else None)
+    while (attempt := awaited(line.take, line, stop)) is not None:
+        status = execute(attempt, job, stop)
+        if status == "failed":
             sys.exit(0 if stop.is_set() else FRESH)
+        if status == "interrupted":
+            line.put_aside()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from slws_lab.errors import UserError
-from slws_lab.launch import InProcess, LaunchError, Local, Work, inventory
+from slws_lab.launch import Feed, InProcess, LaunchError, Local, Work, inventory, process
 from slws_lab.launch.process import environment
 from slws_lab.spec import Resources
 
@@ -107,6 +107,25 @@ def test_workers_that_die_before_they_start_a_run_are_given_up_with_their_log(
     monkeypatch.setattr(sys, "executable", str(broken))
     (job,) = Local().start(work(tmp_path))
     with pytest.raises(LaunchError, match=r"(?s)exit code 3.*the library is broken"):
+        poll_to_the_end(job)
+
+
+def test_workers_that_die_while_there_is_nothing_to_start_are_replaced_and_given_up_once_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "python"
+    broken.write_text(f"#!/bin/sh\necho died >> {tmp_path}/deaths; exit 3\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(broken))
+    monkeypatch.setattr(process, "REST_S", 0.0)
+    feed = Feed.create(Feed.name(tmp_path / "jobs"))
+    (job,) = Local(Fixed(number_of_cores=1)).start(work(tmp_path, 0, feed=feed.path))
+    limit = time.monotonic() + 20
+    while not (tmp_path / "deaths").exists() or len((tmp_path / "deaths").read_text()) < 5 * len("died\n"):
+        assert job.poll()
+        assert time.monotonic() < limit
+    feed.add(work(tmp_path).attempts)
+    with pytest.raises(LaunchError, match="exit code 3"):
         poll_to_the_end(job)
 
 

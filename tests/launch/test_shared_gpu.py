@@ -16,7 +16,7 @@ import pytest
 from launch import fake_gpu
 from launch.fake_gpu import KIND, FakeInventory, Training
 
-from slws_lab.launch import Job, LaunchError, Local, Work, need, shared_gpu
+from slws_lab.launch import Feed, Job, LaunchError, Local, Work, need, shared_gpu
 from slws_lab.launch.shared_gpu import SPEED, Made, SharedGpu, made, rate
 from slws_lab.spec import Resources
 from slws_lab.tracking import Attempt, is_held, read_json, starts
@@ -264,3 +264,78 @@ def test_all_workers_of_a_gpu_end_when_it_is_told_to(box: Box, ending: list[Job]
         assert not any(psutil.pid_exists(pid) for pid in pids)
         assert not any(is_held(Attempt(path).claim) for path in work.attempts)
         assert not any(path.suffix == ".json" for path in work.jobs.iterdir())
+
+
+@dataclass
+class Fed:
+    """Attempts that come by a list, on one GPU."""
+
+    box: Box
+    work: Work
+    feed: Feed
+
+    @classmethod
+    def of(cls, box: Box, *trainings: Training) -> Fed:
+        work = box.work(*trainings)
+        return cls(box, work, Feed.create(Feed.name(work.jobs)))
+
+    def start(self) -> list[Job]:
+        return self.box.start(replace(self.work, attempts=(), feed=self.feed.path))
+
+    def add(self, *numbers: int) -> None:
+        self.feed.add(self.work.attempts[number] for number in numbers)
+
+    def ended(self, *numbers: int) -> bool:
+        return all(Attempt(self.work.attempts[number]).status for number in numbers)
+
+    def pids(self) -> list[int]:
+        return [line["pid"] for path in self.work.attempts for line in starts.lines(Attempt(path)) if "pid" in line]
+
+
+def test_workers_wait_for_more_of_their_shape_and_share_what_comes(box: Box, ending: list[Job]) -> None:
+    fed = Fed.of(box, *[Training(gb=2.0)] * 6)
+    ending += fed.start()
+    to_the_end(ending, until=lambda: True)
+    fed.add(0)
+    to_the_end(ending, until=lambda: fed.ended(0))
+    fed.add(1)
+    to_the_end(ending, until=lambda: fed.ended(1))
+    assert len(set(fed.pids())) == 1
+    box.hold.touch()
+    fed.add(2, 3, 4)
+    to_the_end(ending, until=lambda: len([line for line in box.diary() if line["beside"] == 2]) > 0)
+    fed.feed.drop(fed.work.attempts[4])
+    Attempt(fed.work.attempts[4]).ask_to_stop()
+    to_the_end(ending, until=lambda: not is_held(Attempt(fed.work.attempts[4]).claim))
+    fed.add(5)
+    to_the_end(ending, until=lambda: is_held(Attempt(fed.work.attempts[5]).claim))
+    fed.feed.close()
+    box.hold.unlink()
+    to_the_end(ending)
+    assert [Attempt(path).status for path in fed.work.attempts] == ["finished"] * 4 + [None, "finished"]
+    fed.feed.remove()
+    assert list(fed.work.jobs.iterdir()) == []
+
+
+def test_a_worker_that_waits_gives_its_place_to_another_shape_and_takes_what_is_asked_for_again(
+    box: Box, ending: list[Job]
+) -> None:
+    fed = Fed.of(box, Training("a", gb=3.0), Training("b", gb=8.0))
+    ending += fed.start()
+    box.hold.touch()
+    fed.add(0)
+    to_the_end(ending, until=lambda: need.read(fed.work.attempts[0]) is not None)
+    fed.feed.drop(fed.work.attempts[0])
+    Attempt(fed.work.attempts[0]).ask_to_stop()
+    to_the_end(ending, until=lambda: not is_held(Attempt(fed.work.attempts[0]).claim))
+    fed.add(0)
+    to_the_end(ending, until=lambda: len(fed.pids()) == 2)
+    box.hold.unlink()
+    to_the_end(ending, until=lambda: fed.ended(0))
+    fed.add(1)
+    to_the_end(ending, until=lambda: fed.ended(1))
+    assert fed.pids()[0] == fed.pids()[1] != fed.pids()[2]
+    fed.feed.close()
+    to_the_end(ending)
+    fed.feed.remove()
+    assert list(fed.work.jobs.iterdir()) == []

@@ -31,8 +31,12 @@ def test_the_ids_of_many_seeds_are_those_of_each() -> None:
         "fields": {"a.b": {"type": "float", "value": 1e-5}, "idle": {"type": "int", "value": 1}},
     })  # fmt: skip
     training = Recipe.model_validate({name: value for name, value in MINIMAL.items() if name != "seed"})
-    for recipe in (command, training):
-        assert run_ids(recipe, (0, 3, 2**31 - 1)) == {s: run_id(run_of(recipe, s)) for s in (0, 3, 2**31 - 1)}
+    odd = training.model_copy(
+        update={"model": training.model.model_copy(update={"args": {"a": '"seed":0,', "z": [{"seed": 0}]}})}
+    )
+    for recipe in (command, training, odd):
+        found = run_ids(recipe.title, canonical(recipe), (0, 3, 2**31 - 1))
+        assert found == {s: run_id(run_of(recipe, s)) for s in (0, 3, 2**31 - 1)}
 
 
 def test_every_default_is_pinned_at_its_present_value() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from slws_lab.tracking import claim as claims
-from slws_lab.tracking.claim import SHEET, STALE_S, Claim, Owner, Pulse, is_held, last_beat, owner_of
+from slws_lab.tracking.claim import SHEET, STALE_S, Claim, Owner, Pulse, ask_to_stop, is_held, last_beat, owner_of
 from slws_lab.tracking.files import NotWritten, write_text
 
 ELSEWHERE = Owner("another-machine", "another boot", 1, "1")
@@ -238,6 +238,32 @@ def test_a_second_undertaker_comes_too_late_and_harms_nobody(path: Path) -> None
     with taken:
         claims._bury(path, path)
         assert taken.held()
+
+
+def test_a_request_to_stop_reaches_the_owner_of_now_and_never_a_later_one(path: Path) -> None:
+    assert not ask_to_stop(path)
+    first = Claim.take(path)
+    assert first is not None
+    with first:
+        assert not first.asked_to_stop()
+        assert [ask_to_stop(path), ask_to_stop(path)] == [True, True]
+        assert first.asked_to_stop()
+    assert not first.asked_to_stop()
+    assert not ask_to_stop(path)
+    with Claim.take(path) as second:  # type: ignore[union-attr]
+        assert not second.asked_to_stop()
+
+
+def test_the_dead_are_not_asked_to_stop_and_who_takes_over_does_not_inherit_a_request(
+    path: Path, other: subprocess.Popen[bytes]
+) -> None:
+    plant(path, owner(other))
+    assert ask_to_stop(path)
+    other.kill()
+    other.wait()
+    assert not ask_to_stop(path)
+    with Claim.take(path) as second:  # type: ignore[union-attr]
+        assert not second.asked_to_stop()
 
 
 def test_what_killed_processes_left_beside_a_claim_goes_with_the_next_owner(path: Path) -> None:

@@ -1,0 +1,252 @@
+"""How a search looks on the terminal: its space and cost before, its trials and what is confirmed after."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+
+from slws_lab.cli.show import ui_command, views
+from slws_lab.cli.terminal import as_json, err, line, out, table
+from slws_lab.lab.standing import Standing
+from slws_lab.reports import wording
+from slws_lab.search.trial import front
+from slws_lab.spec import level_text
+from slws_lab.spec.dimension import Dimension
+from slws_lab.spec.levels import Level, NamedLevel
+
+if TYPE_CHECKING:  # what executes takes time to import
+    from slws_lab.lab.confirming import Confirmed
+    from slws_lab.lab.executing import Outcome
+    from slws_lab.lab.foreseeing import Outlook
+
+COLOURS = {
+    "complete": "green",
+    "pruned": "cyan",
+    "failed": "red",
+    "running": "yellow",
+    "infeasible": "magenta",
+    "abandoned": "dim",
+}
+SHOWN = 10
+
+
+def plan(state: Standing, ahead: Outlook, json: bool) -> None:
+    """Show the space, how it is searched, and what that takes."""
+    study, search = state.project.study, state.search
+    seconds = [expected.seconds.likely for expected in ahead.cost.per_arm.values()]
+    likely = max(seconds, default=None)
+    if json:
+        as_json({
+            "name": study.spec.name, "question": study.spec.question, "search": search.model_dump(mode="json"),
+            "baseline": study.spec.baseline, "trials": dict(state.counts), "ended": state.ended, "complete": state.complete,
+            "seconds_a_run": likely, "slots": ahead.slots,
+        })  # fmt: skip
+        return
+    out.print(f"[bold]{study.spec.name}[/]  {escape(study.spec.question)}", soft_wrap=True)
+    drawn = table("dimension", "where it looks", "only where", "baseline")
+    for name, dimension in search.space.items():
+        when = "; ".join(
+            f"{other} is {' or '.join(map(level_text, levels))}" for other, levels in dimension.when.items()
+        )
+        drawn.add_row(escape(name), escape(_range(dimension)), escape(when), escape(_text(study.spec.baseline[name])))
+    out.print(drawn)
+    line(_how(state))
+    line(_size(state, likely, ahead.slots))
+    if ahead.obstacle:
+        line(f"it cannot run here: {ahead.obstacle}")
+    line(
+        f"{_tried(state)}; run it: slws run {study.source.path}"
+        if state.trials
+        else f"run it: slws run {study.source.path}"
+    )
+
+
+def status(state: Standing, json: bool) -> None:
+    """Show the trials by state, the best ones, what failed, and how far the confirmation is."""
+    if json:
+        as_json({
+            "name": state.project.study.spec.name, "ended": state.ended, "complete": state.complete, "states": dict(state.counts),
+            "best": [trial.number for trial in state.best[:SHOWN]], "trials": [asdict(trial) for trial in state.trials],
+            "confirmation": None if state.confirmation is None else {
+                "study": state.confirmation.project.study.spec.name, "missing": len(state.confirmation.todo),
+                "runs": len(state.confirmation.runs)},
+        })  # fmt: skip
+        return
+    _table(state)
+    for trial in state.trials:
+        if trial.state in ("failed", "infeasible"):
+            line(
+                f"trial {trial.number} {trial.state}: {trial.cause.splitlines()[0] if trial.cause else 'no cause recorded'}"
+            )
+    line(_tried(state) + (f"; the search has ended: {state.ended}" if state.ended else ""))
+    if state.confirmation is not None:
+        again = state.confirmation
+        missing = f"{len(again.todo)} of {len(again.runs)} runs are missing" if again.todo else "complete"
+        line(f"confirmation {again.project.study.spec.name}: {missing}")
+    line("complete" if state.complete else f"go on: slws run {state.project.study.source.path}")
+
+
+def outcome(
+    state: Standing, ended: Outcome, confirmed: Confirmed | None, written: Any, mirror: str, json: bool
+) -> None:
+    """Show how a search ended: its best trials, what fresh seeds say of them, where the reports are."""
+    study = state.project.study
+    if json:
+        as_json({
+            "name": study.spec.name, "drawn": ended.started, "interrupted": ended.interrupted, "seconds": ended.seconds,
+            "ended": state.ended, "complete": state.complete, "states": dict(state.counts),
+            "best": [asdict(trial) for trial in state.best[:SHOWN]], "gaps": [asdict(gap) for gap in confirmed.gaps] if confirmed else None,
+            "report": str(state.project.report_folder), "mirror": mirror,
+        })  # fmt: skip
+        return
+    if ended.interrupted or (confirmed is not None and confirmed.outcome.interrupted):
+        line(
+            f"Stopped. What was running goes on from its checkpoint with the same command: slws run {study.source.path}"
+        )
+        return
+    if written is not None:
+        views(written)
+    if confirmed is not None:
+        _confirmed(state, confirmed)
+    line(f"{wording.plural(ended.started, 'trial')} drawn in {ended.seconds:.0f} s; {_tried(state)}.")
+    for lost in ended.failed:
+        err.print(
+            f"[red]{escape(lost.label)} · seed {lost.seed} {lost.status}:[/] {escape(lost.cause)}", soft_wrap=True
+        )
+        err.print(f"    log: {lost.log}", markup=False, soft_wrap=True)
+    if written is not None:
+        line(f"Report: {state.project.report_folder / 'report.html'}")
+        if confirmed is not None and confirmed.report is not None:
+            line(f"Confirmation: {confirmed.report.folder / 'report.html'}")
+        if state.best:
+            line(f"The ablation between the baseline and the best: slws study from-search {study.source.path}")
+    if mirror:
+        err.print(f"[yellow]{escape(mirror)}[/]", soft_wrap=True)
+        return
+    line("Browse the runs in MLflow:  " + ui_command(state.project))
+    line(f"Optuna's dashboard:  slws ui {study.source.path} --optuna")
+
+
+def _confirmed(state: Standing, confirmed: Confirmed) -> None:
+    metric = state.project.study.spec.metric
+    drawn = table(
+        "setting",
+        "in the search",
+        "with fresh seeds",
+        "n",
+        "gap",
+        title="Confirmation with seeds that the search never saw",
+    )
+    for gap in confirmed.gaps:
+        interval = "" if gap.low is None else f" [{gap.low:.4g}, {gap.high:.4g}]"
+        difference = gap.searched - gap.confirmed
+        drawn.add_row(
+            escape(gap.label if gap.trial is None else f"trial {gap.trial}"), _number(gap.searched), f"{_number(gap.confirmed)}{interval}",
+            str(gap.n), _number(difference),
+        )  # fmt: skip
+    out.print(drawn)
+    if confirmed.tested is not None:
+        read = confirmed.tested
+        means = [_mean(read.values), _mean(read.baseline)]
+        line(f"Test split, read once: {read.best} {means[0]:.4g}, baseline {means[1]:.4g} ({read.figure}, n={len(read.values)}); "
+             f"kept in {read.file}")  # fmt: skip
+    for note in confirmed.notes:
+        line(note)
+    if confirmed.report is not None:
+        out.print(f"[bold]{escape(confirmed.report.answer)}[/] ({metric.key})\n")
+
+
+def _table(state: Standing) -> None:
+    names = [
+        objective.name if objective.name != "metric" else state.project.study.spec.metric.key
+        for objective in state.search.objectives
+    ]
+    dimensions = list(state.search.space)
+    drawn = table("trial", "state", *names, *map(_short, dimensions))
+    several = len(state.goals) > 1
+    chosen = front(state.trials, state.goals) if several else state.best
+    running = [trial for trial in state.trials if trial.state == "running"]
+    for trial in [*chosen[:SHOWN], *running]:
+        colour = COLOURS[trial.state]
+        values = [f"{value:.4g}" for value in trial.values] or [""] * len(names)
+        drawn.add_row(
+            str(trial.number),
+            f"[{colour}]{trial.state}[/]",
+            *values,
+            *(escape(_text(trial.settings.get(name, ...))) for name in dimensions),
+        )
+    if chosen or running:
+        out.print(drawn)
+    if len(chosen) > SHOWN:
+        line(
+            f"and {len(chosen) - SHOWN} further ones with values; all of them: slws status {state.project.study.source.path} --json"
+        )
+
+
+def _tried(state: Standing) -> str:
+    most = f" of {state.search.trials}" if state.search.trials is not None else ""
+    by_state = ", ".join(f"{count} {name}" for name, count in sorted(state.counts.items()))
+    return f"{len(state.trials)}{most} trials" + (f" ({by_state})" if by_state else "")
+
+
+def _how(state: Standing) -> str:
+    search, metric = state.search, state.project.study.spec.metric
+    names = [metric.key if objective.name == "metric" else objective.name for objective in search.objectives]
+    aims = " and ".join(f"{goal} {name}" for goal, name in zip(state.goals, names, strict=True))
+    seeds = wording.plural(len(state.project.study.spec.first_seeds), "seed")
+    limits = "".join(f"; {name} at most {most:g}" for name, most in search.constraints.items())
+    pruner = f", pruner {search.pruner.name}" if search.pruner else ""
+    return f"{aims}{limits}; sampler {search.sampler.name}, seed {search.seed}{pruner}; {seeds} a trial; kept in {search.storage}"
+
+
+def _size(state: Standing, likely: float | None, slots: int) -> str:
+    search, seeds = state.search, len(state.project.study.spec.first_seeds)
+    ends = [f"{search.trials} trials" if search.trials else "", f"{search.minutes:g} minutes" if search.minutes else "",
+            f"{budget.device_hours:g} device-hours" if (budget := state.project.study.spec.budget) else ""]  # fmt: skip
+    said = f"ends after {' or '.join(filter(None, ends))}"
+    runs = (search.trials or 0) * seeds
+    if search.confirm:
+        fresh = (search.confirm.top + 1) * search.confirm.seeds
+        runs += fresh
+        said += f"; then the best {search.confirm.top} and the baseline again with {search.confirm.seeds} fresh seeds ({fresh} runs)"
+    if likely is None:
+        return said + "; cost: not known before a run has finished; `slws plan STUDY --probe` measures a few steps"
+    at_a_time = min(slots, search.parallel or slots)
+    wall = f", {likely * runs / at_a_time / 60:.0f} minutes with {at_a_time} at a time" if at_a_time and runs else ""
+    spent = f": at most {likely * runs / 3600:.2g} device-hours in all{wall}" if runs else ""
+    return f"{said}; a run takes up to {likely:.0f} s{spent}"
+
+
+def _range(dimension: Dimension) -> str:
+    if dimension.levels is not None:
+        return ", ".join(
+            level.name if isinstance(level, NamedLevel) else level_text(level) for level in dimension.levels
+        )
+    low, high = dimension.ends
+    step = f", steps of {dimension.step:g}" if dimension.step else ""
+    kind = {"float": "", "log": ", log", "int": ", whole", "log_int": ", whole, log"}[dimension.kind]
+    return f"{low:g} to {high:g}{kind}{step}"
+
+
+def _text(value: Any) -> str:
+    if value is ...:
+        return wording.NOTHING
+    level: Level = value
+    return f"{level:.4g}" if isinstance(level, float) else level_text(level)
+
+
+def _mean(values: Mapping[int, float]) -> float:
+    return sum(values.values()) / len(values) if values else math.nan
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}" if math.isfinite(value) else wording.NOTHING
+
+
+def _short(name: str) -> str:
+    *parents, leaf = name.split(".")
+    return parents[-1] if leaf == "name" and parents else leaf

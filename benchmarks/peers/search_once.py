@@ -14,10 +14,6 @@ BASELINE = {"shuffle.schedule": "none", "model.drop_path": 0.0, "train.weight_de
 PAPER = {**BASELINE, "shuffle.schedule": "linear", "shuffle.max_rate": 0.5}
 
 
-class Ended(Exception):
-    """Whoever watches the curve has ended the trial."""
-
-
 def suggest(trial: Any) -> dict[str, Any]:
     """Return a setting of the space of `studies/search.yaml`, drawn by an Optuna trial."""
     settings = {"shuffle.schedule": trial.suggest_categorical("shuffle.schedule", SCHEDULES)}
@@ -34,7 +30,7 @@ def train_once(settings: dict[str, Any], epochs: int, watch: Callable[[int, floa
     Args:
         settings: Field of the recipe to value.
         epochs: So many.
-        watch: Called with each epoch and its accuracy; may raise `Ended`.
+        watch: Called with each epoch and its accuracy; what it raises ends the trial.
     """
     import mlflow
     import torch

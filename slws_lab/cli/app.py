@@ -332,7 +332,7 @@ def study_new(
 @study_app.command("from-search", cls=Command)
 def study_from_search(
     search: Annotated[
-        str, typer.Argument(metavar="SEARCH", help="Path of a study file with `search:`, or its name under studies/.")
+        str, typer.Argument(metavar="SEARCH", help="Path of a search's study file, or its name under studies/.")
     ],
     name: Annotated[
         str | None, typer.Argument(metavar="[NAME]", help="Name of the ablation; default SEARCH-ablation.")

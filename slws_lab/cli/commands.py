@@ -178,13 +178,13 @@ def ui(host: str, port: int, workspace: Path | None) -> None:
 
 
 def sync(study: str | None, rebuild: bool, workspace: Path | None, json: bool) -> None:
-    from slws_lab.lab.shipping import studies_with_runs
+    from slws_lab.lab.shipping import studies_with_runs, with_confirmation
     from slws_lab.lab.shipping import sync as sync_studies
 
     root, _ = here(workspace)
     if rebuild and study:
         raise UserError("--rebuild is for the whole store", todo="leave STUDY out: slws sync --rebuild")
-    projects = [Project.open(study, workspace)] if study else studies_with_runs(root, workspace)
+    projects = with_confirmation(Project.open(study, workspace)) if study else studies_with_runs(root, workspace)
     if not projects:
         raise UserError("no study under studies/ has runs in this workspace", where=str(root / "studies"),
                         todo="name the study: slws sync STUDY")  # fmt: skip
@@ -193,12 +193,12 @@ def sync(study: str | None, rebuild: bool, workspace: Path | None, json: bool) -
 
 def verify(study: str | None, workspace: Path | None, out: Path | None, json: bool) -> None:
     from slws_lab.cli import show_verify
-    from slws_lab.lab.shipping import studies_with_runs
+    from slws_lab.lab.shipping import studies_with_runs, with_confirmation
     from slws_lab.lab.verifying import run_folders
     from slws_lab.lab.verifying import verify as audit
 
     root, _ = here(workspace)
-    given = [Project.open(study, workspace, out)] if study else None
+    given = with_confirmation(Project.open(study, workspace, out)) if study else None
     place = given[0].workspace if given else here(workspace)[1]
     folders = list(run_folders(place, given))
     if not folders:

@@ -111,7 +111,7 @@ def outcome(
     if written is not None:
         views(written)
     if confirmed is not None:
-        _confirmed(state, confirmed)
+        _confirmed(confirmed)
     line(f"{wording.plural(ended.started, 'trial')} drawn in {ended.seconds:.0f} s; {_tried(state)}.")
     for lost in ended.failed:
         err.print(
@@ -131,24 +131,7 @@ def outcome(
     line(f"Optuna's dashboard:  slws ui {study.source.path} --optuna")
 
 
-def _confirmed(state: Standing, confirmed: Confirmed) -> None:
-    metric = state.project.study.spec.metric
-    drawn = table(
-        "setting",
-        "in the search",
-        "with fresh seeds",
-        "n",
-        "gap",
-        title="Confirmation with seeds that the search never saw",
-    )
-    for gap in confirmed.gaps:
-        interval = "" if gap.low is None else f" [{gap.low:.4g}, {gap.high:.4g}]"
-        difference = gap.searched - gap.confirmed
-        drawn.add_row(
-            escape(gap.label if gap.trial is None else f"trial {gap.trial}"), _number(gap.searched), f"{_number(gap.confirmed)}{interval}",
-            str(gap.n), _number(difference),
-        )  # fmt: skip
-    out.print(drawn)
+def _confirmed(confirmed: Confirmed) -> None:
     if confirmed.tested is not None:
         read = confirmed.tested
         means = [_mean(read.values), _mean(read.baseline)]
@@ -157,7 +140,9 @@ def _confirmed(state: Standing, confirmed: Confirmed) -> None:
     for note in confirmed.notes:
         line(note)
     if confirmed.report is not None:
-        out.print(f"[bold]{escape(confirmed.report.answer)}[/] ({metric.key})\n")
+        out.print(
+            f"[bold]{escape(confirmed.report.answer)}[/] ({confirmed.confirming.project.study.spec.metric.key})\n"
+        )
 
 
 def _table(state: Standing) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from slws_lab.errors import UserError
 from slws_lab.reports import published
-from slws_lab.spec import Design, Resources, Study, expand, find_root, find_study, load_study, study_of_recipe
+from slws_lab.spec import Arm, Design, Resources, Study, expand, find_root, find_study, load_study, study_of_recipe
 from slws_lab.spec.search_checks import check_search
 from slws_lab.spec.trials import TrialArms, with_trials
 from slws_lab.tracking import RunRecord, Workspace, record
@@ -41,12 +41,14 @@ class Project:
         workspace: Where its runs are.
         reports: Folder in which its report's folder is made.
         trials: Of a search, what was tried when it was opened; its arms are the baseline and these.
+        arms: Of a search, the arms that are known from an earlier look; None for none.
     """
 
     study: Study
     workspace: Workspace
     reports: Path
     trials: tuple[Trial, ...] = ()
+    arms: TrialArms | None = None
 
     @classmethod
     def open(cls, study: str, workspace: Path | None = None, out: Path | None = None) -> Project:
@@ -78,11 +80,11 @@ class Project:
     def design(self) -> Design:
         if self.study.spec.search is None:
             return expand(self.study)
-        arms = TrialArms(self.study)
+        arms, tried = self.arms or TrialArms(self.study), dict[str, list[Trial]]()
         for trial in self.trials:
             if trial.settings:
-                arms.add(trial.number, trial.settings)
-        return arms.design
+                tried.setdefault(arms.add(trial.number, trial.settings).id, []).append(trial)
+        return replace(arms.design, arms=tuple(_told(arm, tried.get(arm.id, [])) for arm in arms.design.arms))
 
     def searched(self) -> Project:
         """Return the project of a search with what has been tried by now.
@@ -107,6 +109,16 @@ class Project:
     def record(self, run_id: str) -> RunRecord:
         """Read one run's record."""
         return record(self.workspace.run(run_id))
+
+
+def _told(arm: Arm, trials: list[Trial]) -> Arm:
+    """Return an arm of a search with what its trials say of it."""
+    if not trials:
+        return replace(arm, wanted=False)
+    last = trials[-1]
+    state = f"pruned at {max(last.curve, default=0)}" if last.state == "pruned" else last.state
+    tags = {"trial": ", ".join(str(trial.number) for trial in trials), "trial_state": state}
+    return replace(arm, tags=tags, wanted=last.state in ("running", "complete", "pruned", "failed"))
 
 
 def here(workspace: Path | None = None) -> tuple[Path, Workspace]:

@@ -7,9 +7,11 @@ trained. Killed at any point, the same command takes over what was running, and 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from slws_lab.errors import UserError
 from slws_lab.lab import science
 from slws_lab.lab.executing import POLL_S, Outcome, Progress, Watch, make_launcher, stop, tidy
 from slws_lab.lab.inference import figures as measure
@@ -96,10 +98,11 @@ class _Search:
     def __init__(
         self, project: Project, book: Book, launcher: Launcher, watch: Watch, purse: Purse | None, slots: int
     ) -> None:
-        self._project, self._book, self._launcher, self._watch, self._purse = project, book, launcher, watch, purse
+        self._book, self._launcher, self._watch, self._purse = book, launcher, watch, purse
         self._spec: SearchSpec = book.search
         self._slots = min(slots, self._spec.parallel or slots)
         self._arms = TrialArms(project.study)
+        self._project = replace(project, arms=self._arms)
         self._hands: dict[int, _Hand] = {}
         self._stopping: list[Attempt] = []
         self._drawn = 0
@@ -119,7 +122,8 @@ class _Search:
             interrupted = True
         finally:
             self._feed.remove()
-            self._ship_from_now(self._project.with_trials(tuple(self._book.trials())))
+            with suppress(UserError):  # the storage is away, which is being told
+                self._see(self._book.trials())
             mirror = self._shipping.finish()
         return Outcome(self._drawn, tuple(self._lost), interrupted, time.monotonic() - started, mirror, halted)
 
@@ -184,9 +188,9 @@ class _Search:
 
     def _take(self, trial: Trial) -> None:
         """Take a trial in hand, and begin it if all that must be known of it before is known."""
-        arm = self._arms.add(trial.number, trial.settings)
-        self._project = _with_arms(self._project, self._arms)
-        self._ship_from_now(self._project)
+        self._see(self._book.trials())
+        design = self._project.design  # which has the arms of earlier trials first
+        arm = design.arm(self._arms.add(trial.number, trial.settings).id)
         ids = self._project.design.run_ids
         runs = [
             PlannedRun(arm, seed, ids[arm.id, seed], self._project.record(ids[arm.id, seed]))
@@ -317,8 +321,9 @@ class _Search:
             if trial.state == "failed" and trial.again is None and trial.cause.startswith("failed:"):
                 self._book.retry(trial)
 
-    def _ship_from_now(self, project: Project) -> None:
-        self._shipping.project = project
+    def _see(self, trials: list[Trial]) -> None:
+        """Work on, and ship to MLflow, the project with these trials."""
+        self._project = self._shipping.project = self._project.with_trials(tuple(trials))
 
     @property
     def _unmeasured(self) -> list[_Hand]:
@@ -349,10 +354,3 @@ class _Search:
         }
         total = max(self._spec.trials or 0, len(trials))
         return Progress(len(ended), sum(trial.state == "failed" for trial in ended), total, running)
-
-
-def _with_arms(project: Project, arms: TrialArms) -> Project:
-    """Return a project with the arms that a search has by now."""
-    found = replace(project)
-    found.__dict__["design"] = arms.design
-    return found

@@ -184,7 +184,18 @@ def studies_with_runs(root: Path, workspace: Path | None, out: Path | None = Non
     """
     projects = [Project.open(str(path), workspace, out) for path in sorted((root / "studies").glob("*.yaml"))]
     projects += _trained(root, workspace)
+    projects = [part for project in projects for part in with_confirmation(project)]
     return [p for p in projects if any(p.workspace.run(i).path.is_dir() for i in p.design.run_ids.values())]
+
+
+def with_confirmation(project: Project) -> list[Project]:
+    """Return a study, and if it is a search that has ended, what confirms it."""
+    if project.study.spec.search is None:
+        return [project]
+    from slws_lab.lab.standing import Standing  # it reads of reports, which are shipped here
+
+    again = Standing.of(project).confirming
+    return [project] if again is None else [project, again.project]
 
 
 def _trained(root: Path, workspace: Path | None) -> list[Project]:

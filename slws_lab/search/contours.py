@@ -20,7 +20,7 @@ Array = npt.NDArray[np.float64]
 
 
 def contours(done: Sequence[Trial], axes: Sequence[Axis], objective: int, weighed: Importance) -> tuple[Contour, ...]:
-    """Return the pairs of the most important dimensions, of the first ones where no importance is known; those with too few trials left out.
+    """Return the pairs of the most important dimensions, of the first ones where that is not known; those with few trials left out.
 
     Args:
         done: The completed trials.

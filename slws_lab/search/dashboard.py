@@ -33,7 +33,7 @@ def make_dashboard(address: Address, host: str, port: int) -> WSGIServer:
         UserError: optuna-dashboard is not installed, the storage cannot be used, or the port is taken.
     """
     try:
-        from optuna_dashboard import wsgi  # type: ignore[import-untyped]
+        from optuna_dashboard import wsgi
     except ImportError:
         raise UserError(
             "optuna-dashboard is not installed", where="--optuna", todo="pip install optuna-dashboard"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from slws_lab.spec.identity import canonical, run_ids
@@ -58,6 +59,8 @@ class Arm:
             absent.
         recipe: The resolved recipe.
         roles: Its role in each block that gave it.
+        tags: What else a study says of it, for whoever browses the runs; of a search its trials and how these stand.
+        wanted: Whether its runs are asked for; of a search's arm that is over a budget they are not.
     """
 
     id: str
@@ -65,6 +68,8 @@ class Arm:
     settings: Settings
     recipe: AnyRecipe
     roles: tuple[Role, ...]
+    tags: Mapping[str, str] = field(default_factory=dict, compare=False)
+    wanted: bool = field(default=True, compare=False)
 
     @property
     def is_baseline(self) -> bool:

@@ -9,6 +9,8 @@ from slws_lab.errors import UserError
 from slws_lab.spec.levels import Level, Settings, level_text
 from slws_lab.spec.load import Study
 
+LONG, DIGITS = 10, 4
+
 
 def matches(settings: Settings, pattern: Mapping[str, Level | list[Level]]) -> bool:
     """Say whether settings hold every entry of a pattern; a list in it means any of its values."""
@@ -23,11 +25,24 @@ def labels(settings: list[Settings]) -> list[str]:
     names = list(dict.fromkeys(name for one in settings for name in one))
     varying = [name for name in names if len({repr(one.get(name, ...)) for one in settings}) > 1]
     clear = short_names(varying)
+    texts = {name: _texts([one[name] for one in settings if name in one]) for name in varying}
     found = [
-        ", ".join(f"{clear[n]}={level_text(one[n])}" for n in varying if n in one) or "baseline" for one in settings
+        ", ".join(f"{clear[n]}={texts[n][repr(one[n])]}" for n in varying if n in one) or "baseline" for one in settings
     ]
     times = Counter(found)
     return [text if times[text] == 1 else f"{text} #{i}" for i, text in enumerate(found)]
+
+
+def _texts(levels: list[Level]) -> dict[str, str]:
+    """Return each level's text by its repr; numbers with more digits than anybody writes are cut where that leaves them distinct."""
+    whole = {repr(level): level_text(level) for level in levels}
+    cut = {
+        repr(level): f"{level:.{DIGITS}g}"
+        if isinstance(level, float) and len(repr(level)) > LONG
+        else whole[repr(level)]
+        for level in levels
+    }
+    return cut if len(set(cut.values())) == len(set(whole.values())) else whole
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:

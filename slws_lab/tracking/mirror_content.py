@@ -17,9 +17,10 @@ from slws_lab.tracking.folder import FINAL, Attempt
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-RUNNING, PENDING = "running", "pending"
+RUNNING, PENDING, PRUNED = "running", "pending", "pruned"
 MLFLOW_STATUS = {
     "finished": "FINISHED", "diverged": "FINISHED", "failed": "FAILED", RUNNING: "RUNNING", PENDING: "KILLED",
+    PRUNED: "KILLED",
 }  # fmt: skip
 FIGURES = ("params", "epochs", "seconds")  # of a result; metrics, since MLflow sorts tags as text
 FACTS = ("cause", "host", "device", "scan_backend", "threads", "resumes")
@@ -60,6 +61,8 @@ def child(study: Study, design: Design, arm: Arm, seed: int, attempt: Attempt) -
     """Return what the child run of one (study, run) should hold; role and arm come from the design."""
     result = attempt.result() or {}
     status = status_of(attempt)
+    if status == PENDING and arm.tags.get("trial_state", "").startswith(PRUNED):
+        status = PRUNED
     run = arm.run(seed)
     return Content(
         name=f"{arm.label} · seed {seed}",
@@ -76,9 +79,9 @@ def child(study: Study, design: Design, arm: Arm, seed: int, attempt: Attempt) -
 def parent(study: Study, design: Design, children: dict[str, Content]) -> Content:
     """Return what the parent run of a study should hold, given its children by run id."""
     spec = study.spec
-    total = len(design.run_ids)
+    total = sum(design.arm(arm_id).wanted for arm_id, _ in design.run_ids)
     counts = Counter(content.tags["slws.status"] for content in children.values())
-    counts[PENDING] += total - len(children)
+    counts[PENDING] += max(0, total - len(children))
     params = {"metric": spec.metric.key, "seeds": len(design.seeds), "arms": len(design.arms), "runs": total}
     tags = {
         "slws.kind": "study",
@@ -169,6 +172,7 @@ def _from_design(study: Study, design: Design, arm: Arm, seed: int, attempt: Att
         "slws.seed": str(seed),
         "slws.run_id": design.run_ids[arm.id, seed],
         "slws.attempt": str(attempt.number),
+        **{f"slws.{name}": text for name, text in arm.tags.items()},
         **_source(study),
     }
     return _clipped(tags)
@@ -223,7 +227,7 @@ def _overall(counts: Counter[str]) -> str:
         return "RUNNING"
     if counts[PENDING]:
         return "SCHEDULED"
-    return "FAILED" if counts.total() > sum(counts[status] for status in FINAL) else "FINISHED"
+    return "FAILED" if counts.total() > sum(counts[status] for status in (*FINAL, PRUNED)) else "FINISHED"
 
 
 def _clipped(texts: dict[str, str]) -> dict[str, str]:

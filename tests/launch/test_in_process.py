@@ -25,11 +25,14 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Work:
 
 
 def ten_steps(path: Path, work: Work, should_stop: Callable[[], bool]) -> str:
-    """Execute a run of ten steps, each of which the loop may look at."""
-    if any(should_stop() for _ in range(10)):
-        return "interrupted"
-    Attempt(path).finish({"status": "finished"})
-    return "finished"
+    """Execute a run of ten steps, each of which the loop may look at; what goes wrong in it is a failure, as in the worker."""
+    try:
+        status = "interrupted" if any(should_stop() for _ in range(10)) else "finished"
+    except ZeroDivisionError:
+        status = "failed"
+    if status != "interrupted":
+        Attempt(path).finish({"status": status})
+    return status
 
 
 def statuses(work: Work) -> list[str | None]:

@@ -15,6 +15,7 @@ import psutil
 import pytest
 from launch import fake_gpu
 from launch.fake_gpu import KIND, FakeInventory, Training
+from slurm_cluster import wait_for
 
 from slws_lab.launch import Feed, Job, LaunchError, Local, Work, need, shared_gpu
 from slws_lab.launch.shared_gpu import SPEED, Made, SharedGpu, made, rate
@@ -327,7 +328,7 @@ def test_a_worker_that_waits_gives_its_place_to_another_shape_and_takes_what_is_
     to_the_end(ending, until=lambda: need.read(fed.work.attempts[0]) is not None)
     fed.feed.drop(fed.work.attempts[0])
     Attempt(fed.work.attempts[0]).ask_to_stop()
-    to_the_end(ending, until=lambda: not is_held(Attempt(fed.work.attempts[0]).claim))
+    wait_for(lambda: not is_held(Attempt(fed.work.attempts[0]).claim), "end of the run")  # so that one look sees both
     fed.add(0)
     to_the_end(ending, until=lambda: len(fed.pids()) == 2)
     box.hold.unlink()

@@ -19,7 +19,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -30,7 +30,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
 
 from dispatch import PEERS, SLWS, installed
-from search_once import METRIC, RECIPE
+from search_once import BASELINE, METRIC, RECIPE
 
 from slws_lab.tracking.files import write_text
 from slws_lab.tracking.mirror_store import new_database, set_environment
@@ -148,10 +148,13 @@ def found_in(database: Path, size: Size, seconds: float) -> Found:
     }
     whole = [run for run in runs if len(curves[run.info.run_id]) == size.epochs]
     last = {run.info.run_id: curves[run.info.run_id][size.epochs] for run in whole}
-    first = min(whole, key=lambda run: run.info.start_time)
-    return Found(
-        seconds, max(last.values()), last[first.info.run_id], len(whole), sum(len(curve) for curve in curves.values())
-    )
+    usual = next(last[run.info.run_id] for run in whole if _is(BASELINE, run.data.params))
+    return Found(seconds, max(last.values()), usual, len(whole), sum(len(curve) for curve in curves.values()))
+
+
+def _is(settings: Mapping[str, object], params: Mapping[str, str]) -> bool:
+    """Say whether a run has these settings, as MLflow holds parameters."""
+    return all(params[name] == str(value) for name, value in settings.items())
 
 
 def table(found: dict[str, list[Found]], size: Size, load: float) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import heapq
+import math
 import os
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pandas as pd
 from scipy.stats import t as student
@@ -137,15 +139,18 @@ def record(folder: Path) -> pd.DataFrame:
 
 def read(path: Path) -> dict[Key, Entry]:
     """Return the recorded table by setting."""
-    frame, found = pd.read_csv(path, keep_default_na=False, na_values={"max_rate": [""]}), {}
-    for levels, runs in frame.groupby(list(COLUMNS.values()), dropna=False):
-        settings = {name: level for name, level in zip(COLUMNS, levels, strict=True) if not pd.isna(level)}
-        found[key_of(settings)] = Entry(float(runs["top1"].mean()), float(runs["seconds"].sum()))
-    return found
+    frame, runs = pd.read_csv(path, keep_default_na=False, na_values={"max_rate": [""]}), dict[Key, list[Any]]()
+    for row in frame.to_dict("records"):
+        settings = {name: row[short] for name, short in COLUMNS.items() if pd.notna(row[short])}
+        runs.setdefault(key_of(settings), []).append(row)
+    return {
+        key: Entry(fmean(row["top1"] for row in rows), math.fsum(row["seconds"] for row in rows))
+        for key, rows in runs.items()
+    }
 
 
 def replay(table: Mapping[Key, Entry], one: Replay) -> tuple[list[float], float]:
-    """Return the best value so far after each trial that ended, and the simulated seconds of the whole search."""
+    """Return the trials' values in the order in which they ended, and the simulated seconds of the whole search."""
     with TemporaryDirectory(prefix="quality-") as name:
         folder = Path(name)
         for part in ("studies", "experiments"):
@@ -160,8 +165,8 @@ def replay(table: Mapping[Key, Entry], one: Replay) -> tuple[list[float], float]
 
 
 def _simulate(book: Book, table: Mapping[Key, Entry], parallel: int) -> tuple[list[float], float]:
-    clock, drawn, best, hands = 0.0, 0, [], list[tuple[float, int, float]]()
-    while len(best) < LOOKS[-1]:
+    clock, drawn, told, hands = 0.0, 0, list[float](), list[tuple[float, int, float]]()
+    while len(told) < LOOKS[-1]:
         while len(hands) < parallel and drawn < LOOKS[-1]:
             trial = book.ask()
             assert trial is not None and trial.number == drawn
@@ -169,8 +174,8 @@ def _simulate(book: Book, table: Mapping[Key, Entry], parallel: int) -> tuple[li
             heapq.heappush(hands, (clock + entry.seconds, trial.number, entry.value))
         clock, number, value = heapq.heappop(hands)
         book.complete(number, [value])
-        best.append(max(value, *best[-1:]) if best else value)
-    return best, clock
+        told.append(value)
+    return told, clock
 
 
 def interval(values: Sequence[float]) -> str:
@@ -187,16 +192,17 @@ def results(table: Mapping[Key, Entry], parallel: Sequence[int], seeds: int) -> 
         f"Replayed on a table of {len(table)} settings trained with two seeds each ({TABLE.name}); {seeds} searches with seeds of their "
         f"own a row. {here['processor']}, {here['cores']} cores.", "",
         f"Best of the table {values[0]:.2f} %, tenth {values[9]:.2f}, median {values[len(values) // 2]:.2f}, worst {values[-1]:.2f}. "
-        "Regret: that best less the best so far, in points, mean [95 % t interval].", "",
-        "| sampler | at a time | " + " | ".join(f"after {look}" for look in LOOKS) + f" | simulated s for {LOOKS[-1]} |",
-        "|---|---:|" + "---:|" * (len(LOOKS) + 1),
+        "Regret: that best less the best so far, in points, mean [95 % t interval]; of all trials: that best less their mean.", "",
+        "| sampler | at a time | " + " | ".join(f"after {look}" for look in LOOKS) + f" | all {LOOKS[-1]} trials | simulated s |",
+        "|---|---:|" + "---:|" * (len(LOOKS) + 2),
     ]  # fmt: skip
     with ProcessPoolExecutor(here["cores"]) as pool:
         for sampler in SAMPLERS:
             for at_a_time in parallel:
                 asked = [Replay(sampler, at_a_time, seed) for seed in range(seeds)]
                 found = list(pool.map(partial(replay, table), asked))
-                cells = [interval([values[0] - best[look - 1] for best, _ in found]) for look in LOOKS]
+                cells = [interval([values[0] - max(told[:look]) for told, _ in found]) for look in LOOKS]
+                cells.append(interval([values[0] - fmean(told) for told, _ in found]))
                 clock = fmean(seconds for _, seconds in found)
                 lines.append(f"| {sampler} | {at_a_time} | {' | '.join(cells)} | {clock:.0f} |")
                 print(lines[-1], flush=True)

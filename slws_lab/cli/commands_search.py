@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from slws_lab.cli import show_search
@@ -35,7 +36,7 @@ def ui(search: str | None, host: str, port: int, workspace: Path | None) -> None
                   "change and delete searches. Without --host only this machine can.", soft_wrap=True)  # fmt: skip
     line("Ctrl-C ends it")
     out.file.flush()
-    with server:
+    with server, suppress(KeyboardInterrupt):  # which is how it ends
         server.serve_forever()
 
 

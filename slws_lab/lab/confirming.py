@@ -159,4 +159,23 @@ def confirm(project: Project, trials: Sequence[Trial], options: Options, watch: 
     written = report(chosen.project)
     away = outcome.mirror or attempt(chosen.project, PATIENCE_S, report_only=True)
     tested, notes = test_once(chosen.project, chosen.table)
-    return Confirmed(chosen, outcome, chosen.gaps(), written, tested, (*notes, *([away] if away else [])))
+    gaps = chosen.gaps()
+    said = (*beside_baseline(gaps), *notes, *([away] if away else []))
+    return Confirmed(chosen, outcome, gaps, written, tested, said)
+
+
+def beside_baseline(gaps: Sequence[Gap]) -> list[str]:
+    """Say what the best setting has beside the baseline, in the search and with fresh seeds; nothing where one of the values is missing.
+
+    A gap alone also holds what the search's own seeds do to every setting, the baseline too; a difference to the baseline does not.
+
+    Args:
+        gaps: See `Confirming.gaps`.
+    """
+    first, baseline = gaps[0], gaps[-1]
+    searched, fresh = first.searched - baseline.searched, first.confirmed - baseline.confirmed
+    if not (math.isfinite(searched) and math.isfinite(fresh)):
+        return []
+    return [
+        f"beside the baseline trial {first.trial} has {searched:+.4g} in the search and {fresh:+.4g} with fresh seeds"
+    ]

@@ -80,7 +80,8 @@ class Project:
     def design(self) -> Design:
         if self.study.spec.search is None:
             return expand(self.study)
-        arms, tried = self.arms or TrialArms(self.study), dict[str, list[Trial]]()
+        arms = self.arms or TrialArms(self.study)
+        tried: dict[str, list[Trial]] = {}
         for trial in self.trials:
             if trial.settings:
                 tried.setdefault(arms.add(trial.number, trial.settings).id, []).append(trial)

@@ -36,6 +36,8 @@ from slws_lab.spec.search_checks import check_search
 from slws_lab.spec.trials import TrialArms, with_trials
 from slws_lab.tracking import Attempt, is_held
 
+TAKEN_S = 60.0  # until no job can still take what it was about to take when it was dropped
+
 
 def search(project: Project, options: Options, watch: Watch) -> Outcome:
     """Search until the study's search is at its end. The same call after an interruption goes on where it stopped.
@@ -104,7 +106,7 @@ class _Search:
         self._arms = TrialArms(project.study)
         self._project = replace(project, arms=self._arms)
         self._hands: dict[int, _Hand] = {}
-        self._stopping: list[Attempt] = []
+        self._stopping: list[tuple[Attempt, float]] = []
         self._drawn = 0
         self._lost: list[Lost] = []
         self._exhausted = False
@@ -306,14 +308,13 @@ class _Search:
         for task in hand.tasks.values():
             if task.attempt.path not in wanted and task.attempt.status is None:
                 self._feed.drop(task.attempt.path)
-                self._stopping.append(task.attempt)
+                self._stopping.append((task.attempt, time.monotonic() + TAKEN_S))
 
     def _stop_pruned(self) -> None:
-        """Ask those that hold what nobody wants any more to stop; a job that was about to take it is asked the next time."""
+        """Ask those that hold what this search wants no more to stop, once: whoever takes it later has a study that wants it."""
         wanted = {task.attempt.path for hand in self._hands.values() for task in hand.tasks.values()}
-        self._stopping = [one for one in self._stopping if one.path not in wanted and one.status is None]
-        for attempt in self._stopping:
-            attempt.ask_to_stop()
+        left = [(one, until) for one, until in self._stopping if one.path not in wanted and one.status is None]
+        self._stopping = [(one, until) for one, until in left if not one.ask_to_stop() and time.monotonic() < until]
 
     def _retry_failed(self) -> None:
         """Enqueue again what failed before this command, unless it is a result: whoever repeats a command has mended something."""

@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -158,9 +158,10 @@ class Listed:
         return bool(whole)
 
     def _hear(self, line: bytes) -> None:
+        verbs: dict[str, Callable[[Any], None]] = {"add": self._add, "drop": self._drop, "end": self._finish}
         try:
             ((verb, value),) = json.loads(line).items()
-            {"add": self._add, "drop": self._drop, "end": self._finish}[verb](value)
+            verbs[verb](value)
         except (ValueError, TypeError, KeyError, AttributeError):
             raise Damaged(f"{self._path} is damaged: {line[:100]!r}") from None
 

@@ -13,6 +13,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -224,18 +225,13 @@ def _curves(found: SearchFindings, study: StudySpec) -> Drawn:
         ([c for c in found.curves if c.number == leading], BASELINE, 1.6, "the best"),
     ]
     for curves, color, width, label in groups:
-        for k, curve in enumerate(curves):
-            end = "o" if curve.state == "pruned" or len(curve.steps) == 1 else ""
-            look: dict[str, Any] = {
-                "color": color,
-                "lw": width,
-                "alpha": 0.9,
-                "marker": end,
-                "markevery": [-1],
-                "ms": 2.8,
-                "mew": 0,
-            }
-            axes.plot(curve.steps, curve.values, **look, label=None if k else label)
+        lines = [list(zip(curve.steps, curve.values, strict=True)) for curve in curves]
+        axes.add_collection(LineCollection(lines, colors=color, linewidths=width, label=label if curves else None))
+        ends = [
+            line[-1] for line, curve in zip(lines, curves, strict=True) if curve.state == "pruned" or len(line) == 1
+        ]
+        axes.plot([x for x, _ in ends], [y for _, y in ends], "o", color=color, ms=2.8, mew=0)
+    axes.autoscale_view()
     axes.set(
         xlabel=search_words.step_word(study),
         ylabel=plain(search_words.title(found.aspects[0].objective, study.metric)),

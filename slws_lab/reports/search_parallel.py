@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
 from matplotlib.patheffects import withStroke
 
 from slws_lab.analysis.searching import Aspect, Axis
@@ -30,10 +31,12 @@ def parallel(axes: Axes, dimensions: Sequence[Axis], aspect: Aspect, value: str,
     low, high = min(values), max(values)
     better = sorted(aspect.paths, key=lambda path: path.value, reverse=aspect.goal == "minimize")
     colors = shade.to_rgba(np.array([path.value for path in better]))
-    for path, color in zip(better, colors, strict=True):  # the best on top
+    lines = []
+    for path in better:  # the best on top
         last = 0.5 if low == high else (path.value - low) / (high - low)
         places = [OFF if place is None else place for place in path.places]
-        axes.plot(range(len(places) + 1), [*places, last], color=color, lw=0.9)
+        lines.append(list(enumerate([*places, last])))
+    axes.add_collection(LineCollection(lines, colors=list(colors), linewidths=0.9))
     ticks = [_ticks(axis) for axis in dimensions]
     middle = (low + high) / 2
     ends = [(0.0, low), (0.5, middle), (1.0, high)] if low < high else [(0.5, low)]

@@ -133,7 +133,7 @@ def importance_text(one: Importance, labels: dict[str, str]) -> str:
     if not one.shares:
         return ""
     if one.best is None:
-        basis = f"what the spread of all {one.trials} completed trials goes back to"
+        basis = f"what the spread of {one.trials} completed trials goes back to"
     else:
         basis = f"what sets the best {one.best} of {one.trials} completed trials apart from all of them"
     return f"{one.method}: {basis}{'; ' + left if left else ''}."

@@ -87,10 +87,10 @@ class Book:
         Raises:
             UserError: The storage cannot be reached.
         """
-        frozen = self._frozen()
-        attributes = (
-            self._storage.get_study_user_attrs(self._storage.get_study_id_from_name(self.name)) if frozen else {}
-        )
+        frozen, attributes = self._frozen(), {}
+        with reaching(self.address):
+            if frozen:
+                attributes = self._storage.get_study_user_attrs(self._storage.get_study_id_from_name(self.name))
         again = {
             int(key.removeprefix(AGAIN)): number for key, number in attributes.items() if key.startswith(f"{AGAIN} ")
         }
@@ -146,12 +146,13 @@ class Book:
 
     def note_figures(self, number: int, figures: Mapping[str, float]) -> bool:
         """Note what a trial costs, and by how much it is over its budgets; return whether it keeps to those known so far."""
-        live = self._trial(number)
-        known = {**live.user_attrs.get(FIGURES, {}), **figures}
-        live.set_user_attr(FIGURES, known)
-        for name, most in self._search.constraints.items():
-            if name in figures and name not in live.constraints:
-                live.set_constraint(name, figures[name] - most)
+        with _quiet(), reaching(self.address):
+            live = self._trial(number)
+            known = {**live.user_attrs.get(FIGURES, {}), **figures}
+            live.set_user_attr(FIGURES, known)
+            for name, most in self._search.constraints.items():
+                if name in figures and name not in live.constraints:
+                    live.set_constraint(name, figures[name] - most)
         return all(known[name] <= most for name, most in self._search.constraints.items() if name in known)
 
     def report(self, number: int, curve: Mapping[int, float], *, ask: bool = True) -> bool:
@@ -164,8 +165,8 @@ class Book:
             curve: Step to value.
             ask: Whether the pruner is asked; not where the whole value is known already.
         """
-        live = self._trial(number)
         with _quiet(), reaching(self.address):
+            live = self._trial(number)
             known = self._storage.get_trial(self._id_of(number)).intermediate_values
             for step in sorted(step for step in curve if step not in known):
                 live.report(curve[step], step)
@@ -277,6 +278,9 @@ class Book:
     def _trial(self, number: int) -> Live:
         """Return a running trial; one that another process has drawn too."""
         if number not in self._live:
+            self._open.get_trials(
+                deepcopy=False
+            )  # Optuna's cache writes no parameter of a trial that it has never read
             self._live[number] = Live(self._open, self._id_of(number))
         return self._live[number]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Sequence
 
 from slws_lab.analysis.searching import (
@@ -20,7 +22,7 @@ from slws_lab.analysis.searching import (
 from slws_lab.search.contours import contours
 from slws_lab.search.dimensions import levels_of
 from slws_lab.search.importance import importances
-from slws_lab.search.trial import Trial, best, front
+from slws_lab.search.trial import Trial, front
 from slws_lab.spec import SearchSpec, StudySpec, short_names
 from slws_lab.spec.levels import Settings
 from slws_lab.spec.objectives import Goal, goal_of
@@ -47,14 +49,15 @@ def findings(
         raise ValueError(f"study {study.name} has no search")
     ordered, axes = sorted(trials, key=lambda t: t.number), axes_of(search)
     goals = [goal_of(objective, study.metric) for objective in search.objectives]
-    found = best(ordered, goals[0], len(ordered)) if len(goals) == 1 else _front(ordered, goals)
+    leading = front(ordered, goals) if len(goals) > 1 else []
+    ranked = _ranked(leading if len(goals) > 1 else ordered, goals[0])
     return SearchFindings(
         axes=axes,
         trials=tuple(map(_row, ordered)),
         aspects=tuple(_aspect(ordered, search, axes, i, goal) for i, goal in enumerate(goals)),
-        fronts=tuple(_pair(ordered, goals, i, j) for i in range(len(goals)) for j in range(i + 1, len(goals))),
+        fronts=tuple(_pair(ordered, leading, i, j) for i, j in itertools.combinations(range(len(goals)), 2)),
         curves=_curves(ordered) if search.pruner else (),
-        best=tuple(trial.number for trial in found),
+        best=tuple(trial.number for trial in ranked),
         baseline=next((t.number for t in ordered if t.settings and t.settings == baseline), None),
         saving=_saving(ordered, study, epochs),
     )
@@ -82,13 +85,12 @@ def _row(trial: Trial) -> TrialRow:
     )  # fmt: skip
 
 
-def _front(trials: Sequence[Trial], goals: Sequence[Goal]) -> list[Trial]:
-    """Return the Pareto front, each setting once, by the first objective."""
-    sign, found = -1 if goals[0] == "maximize" else 1, list[Trial]()
-    for trial in sorted(front(trials, goals), key=lambda t: (sign * t.values[0], t.number)):
-        if all(trial.settings != other.settings for other in found):
-            found.append(trial)
-    return found
+def _ranked(trials: Sequence[Trial], goal: Goal) -> list[Trial]:
+    """Return the trials that count by the first objective, the best first, each setting once; ties go to the earlier one."""
+    sign, found = -1 if goal == "maximize" else 1, dict[str, Trial]()
+    for trial in sorted((t for t in trials if t.eligible), key=lambda t: (sign * t.values[0], t.number)):
+        found.setdefault(json.dumps(trial.settings, sort_keys=True), trial)
+    return list(found.values())
 
 
 def _aspect(trials: Sequence[Trial], search: SearchSpec, axes: tuple[Axis, ...], i: int, goal: Goal) -> Aspect:
@@ -123,12 +125,12 @@ def _places(trial: Trial, axes: Sequence[Axis]) -> tuple[float | None, ...]:
     return tuple(axis.share(trial.settings[axis.name]) if axis.name in trial.settings else None for axis in axes)
 
 
-def _pair(trials: Sequence[Trial], goals: Sequence[Goal], i: int, j: int) -> Front:
+def _pair(trials: Sequence[Trial], leading: Sequence[Trial], i: int, j: int) -> Front:
     """Return two objectives against each other; a trial stands by all objectives, not by these two alone."""
-    leading = {trial.number for trial in front(trials, goals)}
+    first = {trial.number for trial in leading}
     return Front(i, j, tuple(
         FrontPoint(t.number, t.values[i], t.values[j],
-                   "infeasible" if not t.feasible else "front" if t.number in leading else "dominated")
+                   "infeasible" if not t.feasible else "front" if t.number in first else "dominated")
         for t in trials if t.state == "complete"
     ))  # fmt: skip
 

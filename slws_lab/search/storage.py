@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from pathlib import Path
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from slws_lab.errors import UserError
 from slws_lab.spec import Study
@@ -20,6 +22,8 @@ from slws_lab.tracking import Workspace
 from slws_lab.tracking.provenance import redacted
 
 WAIT_S = 60.0  # of SQLite, for another process's write
+TROUBLES = (SQLAlchemyError, StorageInternalError, ImportError, OSError, json.JSONDecodeError, UnicodeDecodeError)
+TRIES, PAUSE_S = 5, 0.5  # to open what another driver is making at this moment
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,19 @@ class Address:
                 self.file.parent.mkdir(parents=True, exist_ok=True)
             if self.file is not None and self.file.suffix == ".log":
                 return JournalStorage(JournalFileBackend(self.text))
-            options = {"connect_args": {"timeout": WAIT_S}} if self.file else {"pool_pre_ping": True}
-            return RDBStorage(self.text, engine_kwargs=options)
+            return self._database()
+
+    def _database(self) -> RDBStorage:
+        """Open a database; drivers that begin at once all try to make its tables, and all but one are told that these exist."""
+        options = {"connect_args": {"timeout": WAIT_S}} if self.file else {"pool_pre_ping": True}
+        for _ in range(TRIES):
+            try:
+                return RDBStorage(self.text, engine_kwargs=options)
+            except SQLAlchemyError as error:
+                if not isinstance(error, IntegrityError) and "already exists" not in str(error):
+                    raise
+            time.sleep(PAUSE_S)
+        return RDBStorage(self.text, engine_kwargs=options)
 
 
 @contextmanager
@@ -88,7 +103,7 @@ def reaching(address: Address) -> Iterator[None]:
     """
     try:
         yield
-    except (SQLAlchemyError, StorageInternalError, ImportError, OSError) as error:
+    except TROUBLES as error:
         cause = error.__cause__ or error
         said = redacted(str(cause).strip().splitlines()[0])
         todo = "is the server up, and its driver installed (psycopg2-binary for PostgreSQL)?"

@@ -23,13 +23,16 @@ from slws_lab.spec.study import StudySpec
 from slws_lab.spec.trials import space_of
 
 HEADER = """\
-# What the search {search} found, taken apart: trial {trial}, {values}.
+# What the search '{search}' found, taken apart: trial {trial}, {values}.
 # A value picked out of {among} flatters, so the seeds here are fresh.{shared}
-# alone: each found value on the default. without: the found configuration, one value taken back.
-# path: from the default to the found configuration, step by step{order}.
-# written by: slws study from-search {search} {name} --trial {trial} --seeds {seeds}
+{blocks}# written by: slws study from-search {search} {name} --trial {trial} --seeds {seeds}
 # command: slws run {run}
 """
+BLOCKS = {
+    "alone": "each found value on the default",
+    "without": "the found configuration, one value taken back",
+    "path": "from the default to the found configuration, step by step",
+}
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def ablation_yaml(study: Study, origin: Origin, seeds: int = SEEDS) -> str:
     if not blocks:
         raise UserError(f"trial {origin.trial} is the baseline: there is nothing to take apart", where=study.source.where(("search",)),
                         todo="name another trial with --trial")  # fmt: skip
-    return _header(study, origin, seeds) + _text({**made, "designs": blocks})
+    return _header(study, origin, seeds, [block["name"] for block in blocks]) + _text({**made, "designs": blocks})
 
 
 def _content(study: Study, origin: Origin, found: Differences, seeds: list[int]) -> dict[str, Any]:
@@ -88,7 +91,7 @@ def _content(study: Study, origin: Origin, found: Differences, seeds: list[int])
     kept = spec.model_dump(mode="json", exclude_unset=True, include={"comparisons", "resources", "report"})
     made = {
         "name": origin.name,
-        "question": f"Which of its changes does trial {origin.trial} of the search {spec.name} owe its value to?",
+        "question": f"Which of its changes does trial {origin.trial} of the search '{spec.name}' owe its value to?",
         "recipe": origin.recipe,
         "set": found.set,
         "factors": {name: _short(factor) for name, factor in found.factors.items()},
@@ -168,13 +171,14 @@ class _Ablation:
             return None
 
 
-def _header(study: Study, origin: Origin, seeds: int) -> str:
-    values = ", ".join(f"{name} {value!r}" for name, value in origin.values.items())
-    search = study.spec.search
-    shared = f" Runs of {study.spec.name}{CONFIRM} are used." if search and search.confirm else ""
-    order = f", {origin.by} first" if origin.by else ""
-    return HEADER.format(search=study.spec.name, trial=origin.trial, values=values, among=f"{origin.among} trials", shared=shared,
-                         order=order, name=origin.name, seeds=seeds, run=origin.run)  # fmt: skip
+def _header(study: Study, origin: Origin, seeds: int, blocks: list[str]) -> str:
+    search, order = study.spec.search, f", {origin.by} first" if origin.by else ""
+    lines = [f"# {name}: {BLOCKS[name]}{order if name == 'path' else ''}.\n" for name in blocks]
+    return HEADER.format(
+        search=study.spec.name, trial=origin.trial, seeds=seeds, name=origin.name, run=origin.run, among=f"{origin.among} trials",
+        values=", ".join(f"{name} {value!r}" for name, value in origin.values.items()), blocks="".join(lines),
+        shared=f" Runs of {study.spec.name}{CONFIRM} are used." if search and search.confirm else "",
+    )  # fmt: skip
 
 
 def _text(content: dict[str, Any]) -> str:

@@ -6,12 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from slws_lab.errors import UserError
 from slws_lab.spec import paths
 from slws_lab.spec.expand import check_recipe
 from slws_lab.spec.identity import dotted
 from slws_lab.spec.levels import Level, Settings, means_off
 from slws_lab.spec.load import Study
+from slws_lab.spec.recipe import Recipe
 from slws_lab.spec.space import Space
 from slws_lab.spec.trials import space_of, with_trials
 
@@ -117,10 +120,11 @@ class _Between:
         """Return the study's `set`, with what all arms share, and without what is taken out of the recipe in all of them."""
         gone = self._owned(name for name in self.space.factors if name not in self.reach) - self._owned(self.reach)
         kept = {field: value for field, value in self.study.spec.set.items() if field not in gone}
+        usual = self._usual()
         for name in self.shared:
             factor, level = self.space.factors[name], self.default[name]
             fields = factor.subtrees[str(level)] if factor.subtrees else {name: level}
-            kept |= {field: value for field, value in fields.items() if self._given(field) != value}
+            kept |= {field: value for field, value in fields.items() if usual.get(field, ...) != value}
         if self.study.command is None:
             defaults = dotted(check_recipe(self.study, self.default))
             written = {field for field in gone if _get(self.study.recipe.data, field) is not ...}
@@ -129,6 +133,16 @@ class _Between:
 
     def _owned(self, names: Iterable[str]) -> set[str]:
         return {field for name in names for field in self.space.factors[name].fields(name)}
+
+    def _usual(self) -> dict[str, Any]:
+        """Return the value of each field in the recipe with the study's `set`, defaults included, as far as that is a recipe."""
+        study = self.study
+        if study.command is not None:
+            return {name: field.value for name, field in study.command.fields.items()} | study.spec.set
+        try:
+            return dotted(Recipe.model_validate(paths.assign(study.recipe.data, study.spec.set)))
+        except ValidationError:  # it is whole only with what the space sets
+            return dict(study.spec.set)
 
     def _given(self, field: str) -> Any:
         """Return a field's value in the recipe with the study's `set`; ... where they give none."""

@@ -53,7 +53,7 @@ def confirmation(study: Study, settings: Sequence[Settings], seeds: int | None =
     given = with_trials(study, settings)
     changed = {
         "name": study.spec.name + CONFIRM,
-        "question": f"Is what the search {study.spec.name} found really better, with seeds that it never saw?",
+        "question": f"Is what the search '{study.spec.name}' found really better, with seeds that it never saw?",
         "seeds": fresh_seeds(study, count),
         "metric": judged_by(study),
         "budget": None,

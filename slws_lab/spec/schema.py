@@ -52,6 +52,7 @@ def _name_fields(schema: Json) -> None:
     own["seeds"]["anyOf"] = [{"type": "integer", "minimum": 1, "maximum": 1_000_000}, *own["seeds"].pop("oneOf")]
     own["seeds"].pop("discriminator", None)
     _refer(defs["NamedLevel"]["properties"], {"set": "Fields"})
+    _name_search(defs, fields, array)
     _refer(factor["properties"], {"when": "Pattern"})
     linked = next(part for part in factor["properties"]["linked"]["anyOf"] if part.get("type") == "object")
     linked["propertyNames"] = {"anyOf": [{"enum": list(fields)}, {"pattern": ARGUMENT}]}
@@ -64,6 +65,28 @@ def _name_fields(schema: Json) -> None:
             block[kind]["items"] = {"$ref": "#/$defs/Settings"}
         elif kind != "zip":
             _refer(block, {kind: "FactorNames"})
+
+
+def _name_search(defs: Json, fields: Json, array: Json) -> None:
+    """Do the same for a search: its space, and samplers, pruners and objectives given by their names alone."""
+    dimension, space = {"$ref": "#/$defs/Dimension"}, defs["SearchSpec"]["properties"]
+    _refer(defs["Dimension"]["properties"], {"when": "Pattern"})
+    defs["Dimension"] = {"anyOf": [{**array, "description": "The levels."}, defs["Dimension"]]}
+    space["space"] |= _object(dict.fromkeys(fields, dimension), dimension)
+    space["enqueue"]["items"] = {"anyOf": [{"const": "baseline"}, {"$ref": "#/$defs/Settings"}]}
+    for name in ("SearchSpec", "Patient"):
+        for part in defs[name]["properties"].values():
+            for node in (part, part.get("items", {}), *part.get("anyOf", ())):
+                _allow_names(node, defs)
+
+
+def _allow_names(node: Json, defs: Json) -> None:
+    """Let a choice that is told by `name` be given by the name alone, where that is all it needs."""
+    tags = node.pop("discriminator", None)
+    if tags is not None:
+        needed = {tag: defs[ref.rsplit("/", 1)[1]].get("required", []) for tag, ref in tags["mapping"].items()}
+        short = [tag for tag, names in needed.items() if set(names) <= {"name"}]
+        node["anyOf"] = [{"enum": short}, {"oneOf": node.pop("oneOf")}]
 
 
 def _object(properties: Json, others: Json | None = None) -> Json:

@@ -18,7 +18,7 @@ RUN = """\
 import multiprocessing, sys, time
 from pathlib import Path
 
-def execute(attempt, place):
+def execute(attempt, place, wanted):
     children = [multiprocessing.get_context(way).Process(target=time.sleep, args=(60,)) for way in ("spawn", "fork")]
     for child in children:
         child.start()

@@ -143,7 +143,11 @@ def test_a_commands_search_is_confirmed_reported_and_mirrored_and_has_no_test_sp
     project = opened(folder, COMMAND.replace("top: 2", "top: 1"))
     found = confirmed(project, TRIALS)
     assert (found.outcome.started, found.outcome.failed, found.tested) == (6, (), None)
-    assert found.notes == ("the runs are a command's: of a test split only the command knows, so none was read",)
+    delta = found.gaps[0].confirmed - found.gaps[1].confirmed
+    assert found.notes == (
+        f"beside the baseline trial 3 has +10.5 in the search and {delta:+.4g} with fresh seeds",
+        "the runs are a command's: of a test split only the command knows, so none was read",
+    )
     assert (folder.path / "reports/tiny-confirm/report.html").exists()
     assert not (folder.path / "reports/tiny").exists()
     client = MlflowClient(f"sqlite:///{folder.workspace / 'mlflow.db'}")

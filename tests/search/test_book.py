@@ -223,7 +223,9 @@ def test_an_uninterrupted_search_prunes_what_plain_optuna_prunes_at_the_same_ste
 
 
 def test_a_curve_that_is_seen_late_is_pruned_at_the_step_at_which_it_would_have_been(desk: Desk) -> None:
-    book = desk.book(desk.study(NUMBERS, "  pruner: {name: median, n_startup_trials: 2}\n"))
+    book = desk.book(
+        desk.study(NUMBERS, "  storage: journal\n  pruner: {name: median, n_startup_trials: 2, n_warmup_steps: 2}\n")
+    )
     for level in (0.9, 0.8):
         trial = book.ask()
         assert trial is not None
@@ -231,16 +233,16 @@ def test_a_curve_that_is_seen_late_is_pruned_at_the_step_at_which_it_would_have_
         book.complete(trial.number, [level])
     poor = book.ask()
     assert poor is not None
-    assert book.report(poor.number, {1: 0.9, 2: 0.1, 3: 0.1, 4: 0.1, 5: 0.1})
+    assert book.report(poor.number, {step: 0.1 for step in range(1, 6)})
     book.prune(poor.number)
     last = book.trials()[-1]
-    assert (last.state, dict(last.curve)) == ("pruned", {1: 0.9}) or dict(last.curve) == {1: 0.9, 2: 0.1}
+    assert (last.state, dict(last.curve)) == ("pruned", {1: 0.1, 2: 0.1})
     finished = book.ask()
     assert finished is not None
     assert not book.report(finished.number, {step: 0.1 for step in range(1, 6)}, ask=False)
 
 
-RESTARTED = ["tpe", "random", "{name: nsgaii, population_size: 3}", "cmaes", "{name: gp, n_startup_trials: 3}", "qmc"]
+RESTARTED = ["tpe", "random", "nsgaii", "cmaes", "{name: gp, n_startup_trials: 3}", "qmc"]
 
 
 @pytest.mark.parametrize("sampler", RESTARTED)
@@ -417,9 +419,7 @@ def test_a_finite_space_is_tried_whole_once_with_conditions_and_ends(desk: Desk,
     book, drawn = desk.book(study), []
     while (trial := book.ask()) is not None:
         drawn.append(trial.settings)
-        (book.prune, lambda n: book.complete(n, [1.0]), lambda n: book.fail(n, "failed: x"))[trial.number % 3](
-            trial.number
-        )
+        book.complete(trial.number, [1.0]) if trial.number % 2 else book.prune(trial.number)
         book = desk.book(study) if restarts else book
     assert len(drawn) == distinct(drawn) == COMBINATIONS
     rates = {settings.get("shuffle.max_rate") for settings in drawn}
@@ -583,7 +583,7 @@ def test_a_damaged_file_gives_one_message_and_stays(desk: Desk, kept: str, file:
     whole = path.read_bytes()
     for damaged in (b"no storage at all\n" * 300, whole[:700] + b"\xff\x00damage\n" + whole[800:]):
         path.write_bytes(damaged)
-        with pytest.raises(UserError, match="the search's storage .*cannot be used") as caught:
+        with pytest.raises(UserError, match="cannot be used") as caught:
             book = Book.of(study, Workspace(desk.folder / ".slws"))
             book.trials()
             book.begin()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from slws_lab.analysis.searching import Axis
 from slws_lab.search.findings import axes_of, findings
 from slws_lab.search.trial import Trial
 from slws_lab.spec import SearchSpec, StudySpec
@@ -93,18 +94,13 @@ def test_paths_lie_by_ratio_on_a_log_axis_and_nowhere_on_one_that_is_off() -> No
 
 
 def test_axes_know_levels_from_ranges_and_one_from_true() -> None:
-    space = {
-        "model.args.depth": [2, 4],
-        "train.lr": {"log": [1e-4, 1e-2]},
-        "data.n": {"int": [1, 9]},
-        "x.y": [True, 1, None],
-    }
-    depth, lr, n, odd = axes_of(SearchSpec.model_validate({"space": space, "trials": 1}))
+    space = {"model.args.depth": [2, 4], "train.lr": {"log": [1e-4, 1e-2]}, "data.n": {"int": [1, 9]}}
+    depth, lr, n = axes_of(SearchSpec.model_validate({"space": space, "trials": 1}))
     assert (depth.label, depth.number(4), depth.share(2)) == ("depth", 1.0, 0.0)
     assert lr.share(1e-3) == pytest.approx(0.5) and lr.log and not lr.whole
-    assert n.whole and n.share(5) == 0.5 and n.text(5) == "5"
-    assert [odd.number(True), odd.number(1), odd.number(None)] == [0.0, 1.0, 2.0]
-    assert odd.text(None) == "null" and lr.text(0.00123456) == "0.001235"
+    assert n.whole and n.share(5) == 0.5 and n.text(5) == "5" and lr.text(0.00123456) == "0.001235"
+    odd = Axis("x.y", "y", levels=(1, True, None))
+    assert [odd.number(True), odd.number(1), odd.number(None), odd.text(None)] == [1.0, 0.0, 2.0, "null"]
     with pytest.raises(ValueError, match="3 is no level"):
         depth.number(3)
 
@@ -208,7 +204,8 @@ def test_there_is_no_surface_of_few_places_nor_of_a_line() -> None:
 def test_a_pair_with_levels_has_points_and_no_surface() -> None:
     trials = [replace(trial, number=i) for i, trial in enumerate(TRIALS * 3)]
     contours = findings(trials, study()).aspects[0].contours
-    first = next(c for c in contours if c.x.name == "shuffle.schedule" and c.y.name == "train.weight_decay")
+    pair = {"shuffle.schedule", "train.weight_decay"}
+    first = next(c for c in contours if {c.x.name, c.y.name} == pair)
     assert first.surface is None and first.reason == "there is nothing between levels" and len(first.points) == 12
 
 

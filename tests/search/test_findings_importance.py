@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 import warnings
 
 import pytest
 
 from slws_lab.analysis.searching import Axis
+from slws_lab.search import importance
 from slws_lab.search.importance import importances
 from slws_lab.search.trial import Trial
 
@@ -37,7 +36,7 @@ def trials(count: int, value: str = "x", seed: int = 0) -> list[Trial]:
 @pytest.mark.parametrize(("value", "name"), [("x", "a.x"), ("kind", "kind")])
 def test_both_methods_put_the_planted_dimension_first(value: str, name: str) -> None:
     for one in importances(trials(60, value), AXES, 0, "maximize"):
-        assert next(iter(one.shares)) == name and one.shares[name] > 0.5, one
+        assert next(iter(one.shares)) == name, one
         assert sum(one.shares.values()) == pytest.approx(1.0) and one.trials == 60
 
 
@@ -48,7 +47,7 @@ def test_the_goal_decides_what_the_best_have_in_common() -> None:
 
 
 def test_of_few_trials_the_best_five_are_looked_at() -> None:
-    assert [importances(trials(n), AXES, 0, "maximize")[0].best for n in (10, 20, 50, 60)] == [5, 5, 5, 6]
+    assert [importances(trials(n), AXES, 0, "maximize")[0].best for n in (10, 60)] == [5, 6]
 
 
 def test_a_conditional_dimension_counts_for_one_method_and_is_left_out_of_the_other_with_the_reason() -> None:
@@ -73,6 +72,19 @@ def test_a_dimension_that_is_hardly_ever_on_is_left_out_with_the_reason() -> Non
     ]
     ped, _ = importances(made, AXES, 0, "maximize")
     assert ped.left_out == {"a.x": "on in 1 of 20 completed trials"} and "a.x" not in ped.shares
+
+
+def test_dimensions_that_never_vary_are_left_out_with_the_reason() -> None:
+    same = {"kind": "p", "a.y": 0.1}
+    made = [Trial(t.number, {**t.settings, **same}, "complete", t.values) for t in trials(20)]
+    ped, fanova = importances(made, AXES, 0, "maximize")
+    assert fanova.left_out == dict.fromkeys(same, "the same in all completed trials") and set(fanova.shares) == {
+        "a.x",
+        "a.n",
+    }
+    assert next(iter(ped.shares)) == "a.x"
+    still = [Trial(t.number, {**t.settings, **same, "a.n": 3}, "complete", t.values) for t in trials(20)]
+    assert importances(still, AXES, 0, "maximize")[1].reason == "fewer than two dimensions vary in enough trials"
 
 
 def test_pruned_and_failed_trials_do_not_count() -> None:
@@ -103,15 +115,7 @@ def test_nothing_is_printed_and_nothing_is_warned(capfd: pytest.CaptureFixture[s
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_shares_do_not_depend_on_how_python_hashes() -> None:
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from test_findings_importance import *\n"
-        "print([list(one.shares.items()) for one in importances(trials(15), AXES, 0, 'maximize')])"
-    )
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", code, __file__.rpartition("/")[0]], check=True, capture_output=True, text=True, env={"PYTHONHASHSEED": seed},
-        ).stdout
-        for seed in ("1", "2")
-    }  # fmt: skip
-    assert len(outputs) == 1 and "a.x" in outputs.pop()
+def test_of_very_many_trials_one_method_looks_at_an_even_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importance, "MOST", 20)
+    ped, fanova = importances(trials(50), AXES, 0, "maximize")
+    assert (ped.trials, fanova.trials) == (50, 17)

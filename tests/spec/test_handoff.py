@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import RECIPE
+from conftest import RECIPE, REPOSITORY
 
 from slws_lab.errors import UserError
 from slws_lab.spec import Design, Study, digest, expand, load_study
@@ -253,6 +252,7 @@ def test_a_sub_tree_that_may_be_off_keeps_what_its_other_levels_take_out_of_the_
     assert loaded.spec.factors["images"].subtrees == {"flip": {"data.augment.flip": 0.5, "data.augment.crop": 1}}
     assert [arm.id for arm in design.arms] == arm_ids(study, [{}, found])
     assert len(loaded.spec.designs) == 1  # a single step: both directions and the path are one contrast
+    assert "# path" not in loaded.source.path.read_text()
 
 
 def test_a_baseline_that_the_study_gives_is_the_default(search_of: SearchOf) -> None:
@@ -332,10 +332,11 @@ def test_the_file_says_where_it_comes_from_and_is_the_same_each_time(search_of: 
     study = search_of(search={"confirm": {}}, metric={"name": "val/loss", "goal": "minimize"}, **keys)
     loaded, _ = written(study, FOUND, ("model.drop_path",))
     first = loaded.source.path.read_text()
-    assert first.splitlines()[:6] == [
-        "# What the search s found, taken apart: trial 7, val/top1 91.25.",
+    assert first.splitlines()[:7] == [
+        "# What the search 's' found, taken apart: trial 7, val/top1 91.25.",
         "# A value picked out of 12 trials flatters, so the seeds here are fresh. Runs of s-confirm are used.",
-        "# alone: each found value on the default. without: the found configuration, one value taken back.",
+        "# alone: each found value on the default.",
+        "# without: the found configuration, one value taken back.",
         "# path: from the default to the found configuration, step by step, what matters most first.",
         "# written by: slws study from-search s s-ablation --trial 7 --seeds 5",
         "# command: slws run s-ablation",
@@ -356,9 +357,8 @@ def test_it_is_judged_by_the_metric_of_the_searchs_first_objective(search_of: Se
     assert written(study, FOUND)[0].spec.metric.name == confirmation(study, [FOUND]).spec.metric.name == "val/loss"
 
 
-@pytest.mark.parametrize("name", ["search"])
-def test_the_repositorys_search_can_be_taken_apart(name: str) -> None:
-    study = load_study(Path(__file__).parents[2] / "studies" / f"{name}.yaml")
+def test_the_repositorys_search_can_be_taken_apart() -> None:
+    study = load_study(REPOSITORY / "studies/search.yaml")
     lies = differences(study, FOUND)
     assert lies.steps == ("shuffle.schedule", "model.drop_path", "train.weight_decay")
     assert digest(expand(confirmation(study, [FOUND])).arms[0].recipe) == arm_ids(study, [{}])[0]

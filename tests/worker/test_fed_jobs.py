@@ -23,10 +23,12 @@ RESUME = 'resume: [--resume, "{run.dir}/checkpoint.pth"]\n'
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
-    made = make_command_project(tmp_path / "project")
-    made.recipe.write_text(
-        made.recipe.read_text().replace("pause: {type: float, value: 0", "pause: {type: float, value: 0.05") + RESUME
-    )
+    """A project whose script takes a while and saves whole files, since a stop may come in between."""
+    made, script = make_command_project(tmp_path / "project"), tmp_path / "project" / "main.py"
+    slow = made.recipe.read_text().replace("pause: {type: float, value: 0", "pause: {type: float, value: 0.05")
+    made.recipe.write_text(slow + RESUME)
+    whole = 'Path("new").write_text(json.dumps(epoch + 1)); Path("new").replace(state)'
+    script.write_text(script.read_text().replace("state.write_text(json.dumps(epoch + 1))", whole))
     return made
 
 
@@ -57,7 +59,7 @@ def test_a_worker_goes_on_with_others_when_one_is_stopped_which_ends_as_undistur
     folder: Folder, monkeypatch: pytest.MonkeyPatch, jobs: list[Job]
 ) -> None:
     monkeypatch.setattr(inventory, "cores", lambda: 1)
-    stopped, twin, short = attempt(folder, 0, epochs=30), attempt(folder, 0, 2, epochs=30), attempt(folder, 1)
+    stopped, twin, short = attempt(folder, 0, epochs=40), attempt(folder, 0, 2, epochs=40), attempt(folder, 1)
     feed = Feed.create(Feed.name(folder.workspace / "jobs"))
     jobs += Local().start(Work(folder.path, (), Resources(gpus=0), folder.workspace / "jobs", feed=feed.path))
     feed.add([stopped.path, short.path])

@@ -50,13 +50,16 @@ class Options:
     workers: int = 0
 
 
-def evaluate_run(name: str, options: Options, workspace: Path | None = None) -> dict[str, Any]:
+def evaluate_run(
+    name: str, options: Options, workspace: Path | None = None, root: Path | None = None
+) -> dict[str, Any]:
     """Evaluate the weights of the attempt of a run that counts.
 
     Args:
         name: The run's id, or the start of it.
         options: How.
         workspace: Folder of run folders; None takes the default one.
+        root: The project's folder, to which paths in recipes are relative; None looks for it from the current one.
 
     Returns:
         As `training.evaluation.evaluate_weights`, and `run_id` and `attempt`.
@@ -64,7 +67,8 @@ def evaluate_run(name: str, options: Options, workspace: Path | None = None) -> 
     Raises:
         UserError: No such run, it has no weights, or they do not fit what is asked.
     """
-    root, place = here(workspace)
+    own, place = here(workspace)
+    root = root or own
     _check(options)
     if _is_file(Path(name)) or name.endswith(SUFFIXES):
         raise UserError(

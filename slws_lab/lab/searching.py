@@ -20,7 +20,7 @@ from slws_lab.lab.planning import PlannedRun
 from slws_lab.lab.project import Project
 from slws_lab.lab.running import Options
 from slws_lab.lab.shipping import Shipping
-from slws_lab.lab.spending import Purse
+from slws_lab.lab.spending import RESERVE_S, Purse
 from slws_lab.lab.triage import Lost
 from slws_lab.lab.watching import Task
 from slws_lab.launch import Feed, Job, Launcher, Local, Work
@@ -126,6 +126,7 @@ class _Search:
             self._feed.remove()
             with suppress(UserError):  # the storage is away, which is being told
                 self._see(self._book.trials())
+                self._book.beat(at_once=True)
             mirror = self._shipping.finish()
         return Outcome(self._drawn, tuple(self._lost), interrupted, time.monotonic() - started, mirror, halted)
 
@@ -134,7 +135,7 @@ class _Search:
         jobs: list[Job] = []
         try:
             while self._look():
-                if self._purse is not None and self._purse.look(self._project.design.ranks * len(self._held)):
+                if self._is_spent():
                     return False
                 jobs = [job for job in jobs if job.poll()]
                 if not jobs and self._hands:
@@ -174,7 +175,12 @@ class _Search:
         """Take over what dead drivers left, and draw trials while there are slots; False when the search is at its end."""
         for trial in self._book.orphans():
             self._take(trial)
-        while len(self._wanted_runs) < self._slots and not self._unmeasured and not self._exhausted:
+        while (
+            len(self._wanted_runs) < self._slots
+            and not self._unmeasured
+            and not self._exhausted
+            and not self._is_spent()
+        ):
             if self._book.end(self._book.trials()):
                 break
             drawn = self._book.ask()
@@ -187,6 +193,15 @@ class _Search:
                 self._measure(hand)
         self._book.beat()
         return bool(self._hands) or any(trial.state == "running" for trial in self._book.trials())
+
+    def _is_spent(self) -> bool:
+        """Say whether the budget is: for what is at work, and for one more run that may begin or was stopped for that reason."""
+        if self._purse is None:
+            return False
+        ranks = self._project.design.ranks
+        return (
+            self._purse.look(ranks * len(self._held)) or self._purse.spent_s + ranks * RESERVE_S >= self._purse.limit_s
+        )
 
     def _take(self, trial: Trial) -> None:
         """Take a trial in hand, and begin it if all that must be known of it before is known."""

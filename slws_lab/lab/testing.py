@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -82,7 +81,9 @@ def test_once(project: Project, table: ResultTable) -> tuple[Tested | None, list
     chosen = _choice(table, path)
     if kept is None:
         if chosen is None:
-            return None, ["the test split was not read: it waits until the baseline and a setting have finished with every seed"]
+            return None, [
+                "the test split was not read: it waits until the baseline and a setting have finished with every seed"
+            ]
         kept = chosen
         kept.save()
     missing = [run_id for arm in kept.runs.values() for run_id in arm.values() if run_id not in kept.read]
@@ -118,8 +119,7 @@ def _choice(table: ResultTable, path: Path) -> _Kept | None:
 
 def _evaluate(project: Project, run_id: str) -> dict[str, Any]:
     """Return the figures of a run's weights on the test split, by kind of weights."""
-    with contextlib.chdir(project.study.root):  # which says where the data are
-        found = evaluate_run(run_id, Options(split="test"), project.workspace.path)
+    found = evaluate_run(run_id, Options(split="test"), project.workspace.path, project.study.root)
     return {kind: {name: one[name] for name in KEPT} for kind, one in found["weights"].items()}
 
 

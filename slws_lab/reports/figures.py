@@ -107,7 +107,7 @@ def _accuracy(table: ResultTable) -> Drawn:
     looked = "" if table.design.first_seeds is None else " (not corrected for looks)"
     interval = f"{wording.level(table.study)} interval{looked}"
     alt = f"{title}: mean with {interval}, each seed as a dot, the baseline's mean dashed."
-    return _drawn(figure, [axes], "accuracy", title, alt, empty=not data)
+    return drawn(figure, [axes], "accuracy", title, alt, empty=not data)
 
 
 def _training(table: ResultTable) -> Drawn:
@@ -127,7 +127,7 @@ def _training(table: ResultTable) -> Drawn:
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncol=3)
     alt = f"Training loss and {table.study.metric.key} by epoch: each arm's mean over its seeds, min to max shaded."
     title = f"Training curves{_of_all(table, style)}"
-    return _drawn(figure, list(panels.values()), "training", title, alt, empty=data.empty)
+    return drawn(figure, list(panels.values()), "training", title, alt, empty=data.empty)
 
 
 def _shuffle(table: ResultTable) -> Drawn:
@@ -144,7 +144,7 @@ def _shuffle(table: ResultTable) -> Drawn:
     if data:
         figure.legend(loc="outside lower center", ncol=1)
     title = f"Shuffle probability over depth{_of_all(table, style)}"
-    return _drawn(figure, [axes], "shuffle", title, f"{title}: a line an arm that shuffles.", empty=not data)
+    return drawn(figure, [axes], "shuffle", title, f"{title}: a line an arm that shuffles.", empty=not data)
 
 
 def _shown(table: ResultTable) -> dict[str, Look]:
@@ -158,7 +158,7 @@ def _of_all(table: ResultTable, style: dict[str, Look]) -> str:
     return f", of the baseline and the best {len(style) - 1} of {arms} arms" if len(style) < arms else ""
 
 
-def _drawn(figure: Figure, panels: list[Axes], name: str, title: str, alt: str, *, empty: bool) -> Drawn:
+def drawn(figure: Figure, panels: list[Axes], name: str, title: str, alt: str, *, empty: bool) -> Drawn:
     for axes in panels if empty else ():
         axes.text(0.5, 0.5, "nothing to show yet", ha="center", va="center", transform=axes.transAxes, color="#666666")
     return Drawn(name, title, alt, _bytes(figure, "png"), _bytes(figure, "svg"), empty)

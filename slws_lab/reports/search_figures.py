@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from slws_lab.analysis.searching import Aspect, Axis, Contour, Curve, Front, HistoryPoint, SearchFindings, SlicePoint
 from slws_lab.reports import search_words
-from slws_lab.reports.figures import BASELINE, COLORS, COLUMN, DASHES, PAGE, Drawn, _drawn
+from slws_lab.reports.figures import BASELINE, COLORS, COLUMN, DASHES, PAGE, Drawn, drawn
 from slws_lab.reports.formats import one_line
 from slws_lab.reports.search_data import numbered
 from slws_lab.reports.search_parallel import parallel
@@ -83,7 +83,7 @@ def _history(aspect: Aspect, value: str, usual: float | None, i: int) -> Drawn:
     figure.legend(loc="outside lower center", ncol=3)
     title = f"{value} of each trial, and the best so far"
     alt = f"{title}; pruned trials and those without a value as marks at the bottom."
-    return _drawn(figure, [axes], numbered("history", i), title, alt, empty=False)
+    return drawn(figure, [axes], numbered("history", i), title, alt, empty=False)
 
 
 def _line(axes: Axes, points: Sequence[tuple[float, float]], label: str, look: dict[str, Any]) -> None:
@@ -122,7 +122,7 @@ def _importance(found: SearchFindings, aspect: Aspect, value: str, i: int) -> Dr
     figure.legend(loc="outside lower center", ncol=2)
     said = " ".join(search_words.importance_text(one, {a.name: a.label for a in found.axes}) for one in shown)
     title = f"Which dimension matters for {value}"
-    return _drawn(figure, [axes], numbered("importance", i), title, f"{title}. {said}", empty=False)
+    return drawn(figure, [axes], numbered("importance", i), title, f"{title}. {said}", empty=False)
 
 
 def _slices(found: SearchFindings, aspect: Aspect, value: str, i: int) -> Drawn:
@@ -139,7 +139,7 @@ def _slices(found: SearchFindings, aspect: Aspect, value: str, i: int) -> Drawn:
         axes.set_ylabel(value)
     title = f"{value} along each dimension"
     alt = f"{title}: a dot a completed trial, {'the best' if len(found.aspects) == 1 else 'the Pareto front'} as diamonds."
-    return _drawn(figure, panels, numbered("slices", i), title, alt, empty=False)
+    return drawn(figure, panels, numbered("slices", i), title, alt, empty=False)
 
 
 def _dots(axes: Axes, axis: Axis, points: Sequence[SlicePoint], **look: Any) -> None:
@@ -161,7 +161,7 @@ def _contours(aspect: Aspect, value: str, i: int) -> Drawn:
     reasons = dict.fromkeys(c.reason for c in shown if c.reason)
     beyond = f" No surface where {'; '.join(reasons)}." if reasons else ""
     alt = f"{title}. Dots are completed trials, shades between them interpolated, dark is better.{beyond}"
-    return _drawn(figure, panels, numbered("contour", i), title, alt, empty=False)
+    return drawn(figure, panels, numbered("contour", i), title, alt, empty=False)
 
 
 def _contour(axes: Axes, contour: Contour, shade: ScalarMappable) -> None:
@@ -187,7 +187,7 @@ def _parallel(found: SearchFindings, aspect: Aspect, value: str, i: int) -> Draw
     parallel(axes, found.axes, aspect, value, shade)
     title = f"All completed trials across the dimensions, by {value}"
     alt = f"{title}: a line a trial, dark is better; a dimension that is off in a trial is met at the mark “off”."
-    return _drawn(figure, [axes], numbered("parallel", i), title, alt, empty=False)
+    return drawn(figure, [axes], numbered("parallel", i), title, alt, empty=False)
 
 
 def _fronts(found: SearchFindings, study: StudySpec) -> Drawn:
@@ -198,7 +198,7 @@ def _fronts(found: SearchFindings, study: StudySpec) -> Drawn:
     figure.legend(handles, names, loc="outside lower center", ncol=3)
     title = "Objectives against each other"
     alt = f"{title}: trials that no other one dominates, those that are dominated, and those over a budget."
-    return _drawn(figure, panels, "front", title, alt, empty=False)
+    return drawn(figure, panels, "front", title, alt, empty=False)
 
 
 def _front(axes: Axes, front: Front, found: SearchFindings, metric: Metric) -> None:
@@ -240,7 +240,7 @@ def _curves(found: SearchFindings, study: StudySpec) -> Drawn:
     figure.legend(loc="outside lower center", ncol=3)
     title = "What the pruner saw of each trial"
     alt = f"{title}: a line a trial, a dot where it was pruned."
-    return _drawn(figure, [axes], "curves", title, alt, empty=False)
+    return drawn(figure, [axes], "curves", title, alt, empty=False)
 
 
 def _panels(count: int, *, share_y: bool) -> tuple[Figure, list[Axes]]:

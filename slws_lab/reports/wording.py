@@ -87,7 +87,7 @@ def factor_names(design: Design) -> dict[str, str]:
 
 def level_text(arm: Arm, name: str) -> str:
     """Print an arm's level of a field; an en dash if the factor is off."""
-    return spec.level_text(arm.settings[name]) if name in arm.settings else NOTHING
+    return spec.brief(arm.settings[name]) if name in arm.settings else NOTHING
 
 
 def arm_names(design: Design) -> dict[str, str]:
@@ -106,7 +106,7 @@ def _difference(arm: Arm, usual: Settings, headers: dict[str, str]) -> str:
     if all(role.reference is None for role in arm.roles):  # one that is compared somewhere is called by what it changes
         return arm.roles[0].text
     own = {name: value for name, value in arm.settings.items() if name in headers and usual.get(name, ...) != value}
-    return ", ".join(f"{headers[name]}={spec.level_text(value)}" for name, value in own.items()) or arm.label
+    return ", ".join(f"{headers[name]}={spec.brief(value)}" for name, value in own.items()) or arm.label
 
 
 def _titled(metric: Metric, epoch: str) -> str:

@@ -201,11 +201,11 @@ class Book:
             waiting = self._open.get_trials(deepcopy=False, states=(TrialState.WAITING,))
             self._open.set_user_attr(f"{AGAIN} {trial.number}", max(t.number for t in waiting))
 
-    def beat(self) -> float:
+    def beat(self, *, at_once: bool = False) -> float:
         """Note now and then that this driver is alive, and for how long it has searched; return the seconds of all drivers so far."""
         now = time.monotonic()
         with reaching(self.address):
-            if now >= self._beat_at:
+            if at_once or now >= self._beat_at:
                 self._open.set_user_attr(BEAT + self._me["token"], now - self._begun)
                 self._beat_at = now + BEAT_S
         return self._seconds({BEAT + self._me["token"]: now - self._begun})

@@ -57,11 +57,11 @@ def counts(trial: Trial) -> bool:
 def best(trials: Sequence[Trial], goal: Goal, top: int = 1) -> list[Trial]:
     """Return the best trials by the first objective, each setting once, the best first; ties go to the earlier one."""
     sign = -1 if goal == "maximize" else 1
-    found: list[Trial] = []
-    for trial in sorted((t for t in trials if t.eligible), key=lambda t: (sign * t.values[0], t.number)):
-        if all(trial.settings != other.settings for other in found):
-            found.append(trial)
-    return found[:top]
+    ranked = sorted((t for t in trials if t.eligible), key=lambda t: (sign * t.values[0], t.number))
+    found: dict[str, Trial] = {}
+    for trial in ranked:
+        found.setdefault(repr(sorted(trial.settings.items())), trial)
+    return list(found.values())[:top]
 
 
 def front(trials: Sequence[Trial], goals: Sequence[Goal]) -> list[Trial]:

@@ -7,7 +7,7 @@ from slws_lab.spec.expand import MAX_RUNS, check_recipe, expand
 from slws_lab.spec.factors import matches, short_names
 from slws_lab.spec.identity import IDENTITY_VERSION, canonical, digest, dotted, flatten, run_id
 from slws_lab.spec.kinds import AnyRecipe, AnyRun, parse_recipe, parse_run
-from slws_lab.spec.levels import Factor, level_text
+from slws_lab.spec.levels import Factor, brief, level_text
 from slws_lab.spec.load import Study, find_root, find_study, load_any_recipe, load_recipe, load_study, study_of_recipe
 from slws_lab.spec.metric import Metric
 from slws_lab.spec.places import where_set
@@ -61,6 +61,7 @@ __all__ = [
     "Study",
     "StudySpec",
     "TrainSpec",
+    "brief",
     "canonical",
     "check_recipe",
     "digest",

@@ -6,10 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from slws_lab.errors import UserError
-from slws_lab.spec.levels import Level, Settings, level_text
+from slws_lab.spec.levels import Level, Settings, brief, level_text
 from slws_lab.spec.load import Study
-
-LONG, DIGITS = 10, 4
 
 
 def matches(settings: Settings, pattern: Mapping[str, Level | list[Level]]) -> bool:
@@ -36,12 +34,7 @@ def labels(settings: list[Settings]) -> list[str]:
 def _texts(levels: list[Level]) -> dict[str, str]:
     """Return each level's text by its repr; numbers with more digits than anybody writes are cut where that leaves them distinct."""
     whole = {repr(level): level_text(level) for level in levels}
-    cut = {
-        repr(level): f"{level:.{DIGITS}g}"
-        if isinstance(level, float) and len(repr(level)) > LONG
-        else whole[repr(level)]
-        for level in levels
-    }
+    cut = {repr(level): brief(level) for level in levels}
     return cut if len(set(cut.values())) == len(set(whole.values())) else whole
 
 

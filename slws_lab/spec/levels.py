@@ -22,6 +22,7 @@ Settings = dict[str, Level]
 Ends = Annotated[list[int | float], Field(min_length=3, max_length=3)]
 
 MAX_LEVELS = 10_000
+LONG = 10  # characters of a number that somebody may have written
 RANGES = ("linspace", "logspace", "range")
 SOURCES = ("levels", *RANGES, "linked")
 
@@ -157,6 +158,11 @@ def level_text(level: Level) -> str:
     if isinstance(level, bool) or level is None:
         return {True: "on", False: "off", None: "null"}[level]
     return str(level)
+
+
+def brief(level: Level) -> str:
+    """Return a level as tables write it: a number with more digits than anybody writes (one that was drawn) is cut to four."""
+    return f"{level:.4g}" if isinstance(level, float) and len(repr(level)) > LONG else level_text(level)
 
 
 def means_off(level: Level) -> bool:

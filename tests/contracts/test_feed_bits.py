@@ -13,8 +13,8 @@ from slws_lab.launch import Feed, InProcess, Launcher, Local, Work, inventory
 from slws_lab.spec import Resources
 from slws_lab.tracking import Attempt, Workspace, differences, is_held, journal, starts
 
-EPOCHS = 24
-RUN = spec(train={"epochs": EPOCHS, "batch_size": 256})
+EPOCHS = 16
+RUN = spec(model={"args": {"embed_dim": 16, "depth": 1}}, train={"epochs": EPOCHS, "batch_size": 256})
 
 
 def here(path: Path, work: Work, should_stop) -> str:  # type: ignore[no-untyped-def]

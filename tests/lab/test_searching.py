@@ -38,7 +38,7 @@ fields:
   lr: {type: float, value: 0.5, min: 0, max: 10}
   train.epochs: {type: int, value: 3, min: 1}
   pause: {type: float, value: 0, shape: false}
-  do: {type: str, value: log}
+  do: {type: str, value: null}
 metrics: {file: log.txt, step: epoch, counts_from: 0, names: {val/top1: test_acc1, train/loss: train_loss}}
 epochs: train.epochs
 """
@@ -217,6 +217,7 @@ seeds: 1
 search:
   space: {do: [log, silent, diverge]}
   sampler: grid
+  enqueue: []
   trials: 9
 """
 
@@ -226,10 +227,7 @@ def test_failed_and_diverged_trials_are_told_with_their_causes_and_only_what_fai
 ) -> None:
     folder = make(tmp_path, FAILING)
     outcome = search(folder)
-    assert {(lost.arm, lost.status) for lost in outcome.failed} == {
-        ("trial 1", trials(folder)[1].cause.split(":")[0]),
-        ("trial 2", trials(folder)[2].cause.split(":")[0]),
-    }
+    assert sorted(lost.status for lost in outcome.failed) == ["diverged", "failed"]
     found = {trial.settings["do"]: trial for trial in trials(folder)}
     assert {do: trial.state for do, trial in found.items()} == {
         "log": "complete",
@@ -305,8 +303,8 @@ def test_a_search_stops_before_its_device_hours_are_spent_and_leaves_what_it_beg
     folder = make(tmp_path, text)
     outcome = search(folder)
     assert outcome.halted and not outcome.interrupted
-    begun = len(trials(folder))
-    assert 1 <= begun <= 4
+    found = trials(folder)
+    assert found[-1].state == "running" and {trial.state for trial in found[:-1]} <= {"complete"}
     assert left(folder) == []
 
 

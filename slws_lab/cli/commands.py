@@ -274,6 +274,9 @@ def study_show(study: str) -> None:
     from slws_lab.spec import expand, find_study, load_study
 
     loaded = load_study(find_study(study))
+    if loaded.spec.search is not None:
+        raise UserError("a search has no design: it draws its arms", where=loaded.source.where(("search",)),
+                        todo=f"slws plan {study} shows where it looks, slws status {study} what it tried")  # fmt: skip
     show_study.show(loaded, expand(loaded))
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from slws_lab.cli.terminal import err
-from slws_lab.lab.executing import Progress as RunProgress
-from slws_lab.lab.executing import Watch
 from slws_lab.lab.project import Project
+
+if TYPE_CHECKING:
+    from slws_lab.lab.executing import Progress as RunProgress
+    from slws_lab.lab.executing import Watch
 
 
 @contextmanager

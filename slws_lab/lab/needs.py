@@ -34,8 +34,14 @@ class Measured:
     """
 
     def __init__(self, project: Project, resources: Resources, attempts: Mapping[Path, AnyRecipe]) -> None:
-        self._project, self._resources, self._attempts = project, need.relevant(resources), attempts
+        self._project, self._resources, self._attempts = project, need.relevant(resources), dict(attempts)
         self._seen: dict[Path, int] = {}
+
+    def add(self, attempts: Mapping[Path, AnyRecipe]) -> None:
+        """Know further attempts, before a launcher hears of them."""
+        self._attempts |= attempts
+        self.__dict__.pop("_shapes", None)
+        self.__dict__.pop("_of_shape", None)
 
     def shape(self, attempt: Path) -> str:
         """Return what attempts have in common that take the same memory and time."""

@@ -16,6 +16,7 @@ from slws_lab.lab import science
 from slws_lab.lab.executing import POLL_S, Outcome, Progress, Watch, make_launcher, stop, tidy
 from slws_lab.lab.inference import figures as measure
 from slws_lab.lab.inference import known as measured
+from slws_lab.lab.needs import Measured
 from slws_lab.lab.planning import PlannedRun
 from slws_lab.lab.project import Project
 from slws_lab.lab.running import Options
@@ -23,7 +24,7 @@ from slws_lab.lab.shipping import Shipping
 from slws_lab.lab.spending import RESERVE_S, Purse
 from slws_lab.lab.triage import Lost
 from slws_lab.lab.watching import Task
-from slws_lab.launch import Feed, Job, Launcher, Local, Work
+from slws_lab.launch import Feed, Job, Launcher, Local, Work, inventory
 from slws_lab.launch.warm import Warm
 from slws_lab.search import objectives
 from slws_lab.search.book import Book
@@ -102,7 +103,10 @@ class _Search:
     ) -> None:
         self._book, self._launcher, self._watch, self._purse = book, launcher, watch, purse
         self._spec: SearchSpec = book.search
-        self._slots = min(slots, self._spec.parallel or slots)
+        resources = project.study.spec.resources
+        shared = isinstance(launcher, Local) and resources.gpus != 0 and bool(inventory.gpus())
+        self._slots = (self._spec.parallel or slots) if shared else min(slots, self._spec.parallel or slots)
+        self._needs = Measured(project, resources, {}) if shared else None
         self._arms = TrialArms(project.study)
         self._project = replace(project, arms=self._arms)
         self._hands: dict[int, _Hand] = {}
@@ -153,8 +157,8 @@ class _Search:
         project = self._project
         resources = project.study.spec.resources
         return Work(
-            project.study.root, (), resources, project.workspace.jobs, project.design.ranks, self._slots,
-            feed=self._feed.path, look_in=self._look_in,
+            project.study.root, (), resources, project.workspace.jobs, project.design.ranks,
+            self._slots if self._needs is None else None, self._needs, self._feed.path, self._look_in,
         )  # fmt: skip
 
     def _look_in(self) -> None:
@@ -245,6 +249,8 @@ class _Search:
             if run.todo and run.run_id not in hand.tasks
         }
         hand.tasks |= tasks
+        if self._needs is not None:
+            self._needs.add({task.attempt.path: hand.arm.recipe for task in tasks.values()})
         self._feed.add([task.attempt.path for task in tasks.values()])
 
     def _follow(self, hand: _Hand) -> None:

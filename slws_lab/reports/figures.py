@@ -135,9 +135,9 @@ def _shuffle(table: ResultTable) -> Drawn:
     data = {arm_id: rates for arm_id, rates in figure_data.shuffle_rates(table).items() if arm_id in style}
     figure = Figure(figsize=(COLUMN, 2.3 + 0.16 * len(data)))
     axes = figure.subplots()
-    drawn = list(data.values())
+    curves = list(data.values())
     for i, (arm_id, rates) in enumerate(data.items()):
-        look, later = style[arm_id], drawn[i + 1 :].count(rates)  # equal lines lie in each other, the first the widest
+        look, later = style[arm_id], curves[i + 1 :].count(rates)  # equal lines lie in each other, the first the widest
         axes.plot(range(len(rates)), rates, color=look.color, lw=1.3 + 1.6 * later, ls=look.dash, label=look.name)
     axes.set(xlabel="layer", ylabel="shuffle probability", ylim=(-0.02, None))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

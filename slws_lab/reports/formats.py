@@ -7,12 +7,14 @@ import textwrap
 import unicodedata
 from collections.abc import Iterable
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jinja2
 from markupsafe import Markup
 
 from slws_lab.reports.view import Cell, Column, TableView
+
+if TYPE_CHECKING:
+    import jinja2
 
 LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
@@ -24,7 +26,6 @@ LATEX = {
 }  # fmt: skip
 
 LISTED = 64  # runs that a cell of a page lists
-STRICT: dict[str, Any] = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
 
 
 def to_markdown(view: TableView) -> str:
@@ -70,21 +71,26 @@ def latex(text: str) -> str:
 @cache
 def html_templates() -> jinja2.Environment:
     """Return the environment of the HTML templates, which escape by themselves."""
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("slws_lab.reports"), autoescape=True, finalize=_harmless, **STRICT
-    )
+    return _templates(autoescape=True, finalize=_harmless)
 
 
 @cache
 def latex_templates() -> jinja2.Environment:
     """Return the environment of the LaTeX template: `<< >>` and `<% %>`, since LaTeX needs the braces."""
-    found = jinja2.Environment(
-        loader=jinja2.PackageLoader("slws_lab.reports"), autoescape=False, **STRICT,
+    found = _templates(
+        autoescape=False,
         variable_start_string="<<", variable_end_string=">>", block_start_string="<%", block_end_string="%>",
         comment_start_string="<#", comment_end_string="#>",
     )  # fmt: skip
     found.filters |= {"latex": latex, "latex_cell": _latex_cell, "latex_header": _latex_header}
     return found
+
+
+def _templates(**options: Any) -> jinja2.Environment:
+    import jinja2  # no command but `report` needs it
+
+    return jinja2.Environment(loader=jinja2.PackageLoader("slws_lab.reports"), undefined=jinja2.StrictUndefined,
+                              trim_blocks=True, lstrip_blocks=True, **options)  # fmt: skip
 
 
 def _harmless(value: Any) -> Any:

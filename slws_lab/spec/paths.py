@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from functools import cache
 from typing import Any
 
@@ -35,7 +34,7 @@ def exists(path: str) -> bool:
 
 def assign(tree: dict[str, Any], changes: dict[str, Any], absent: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return a copy of a recipe's tree with dotted paths set, and others taken out so that their defaults hold."""
-    copy = deepcopy(tree)
+    copy = _copied(tree)
     for path, value in changes.items():
         *parents, leaf = path.split(".")
         node = copy
@@ -52,3 +51,8 @@ def assign(tree: dict[str, Any], changes: dict[str, Any], absent: tuple[str, ...
         if isinstance(found, dict):
             found.pop(leaf, None)
     return copy
+
+
+def _copied(tree: dict[str, Any]) -> dict[str, Any]:
+    """Copy the mappings of a tree: what they hold beside mappings is never changed."""
+    return {name: _copied(value) if isinstance(value, dict) else value for name, value in tree.items()}

@@ -38,9 +38,10 @@ class Spec(BaseModel):
     @classmethod
     def _name_unknown_keys(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         """Say what would have been allowed, which pydantic's own message for a forbidden key leaves out."""
+        known = cls.model_fields
         for key in value if isinstance(value, dict) else ():
-            if key not in cls.model_fields:
-                raise PydanticCustomError("unknown_key", "unknown key", {"key": key, "allowed": list(cls.model_fields)})
+            if key not in known:
+                raise PydanticCustomError("unknown_key", "unknown key", {"key": key, "allowed": list(known)})
         return handler(value)
 
 

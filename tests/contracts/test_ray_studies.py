@@ -15,7 +15,7 @@ import psutil
 import pytest
 from conftest import RECIPE, STUDY, Folder, make_project, numbers, on_one_core, start_slws
 from ray_nodes import Mixed, Nodes, can_hide, is_alive, kill_tree
-from slurm_cluster import wait_for
+from slurm_cluster import lives, wait_for
 
 from slws_lab.tracking import Attempt, Workspace, differences, is_held
 from slws_lab.tracking.claim import owner_of
@@ -176,7 +176,7 @@ def test_runs_of_a_lost_node_that_did_not_see_the_workspace_and_of_a_killed_acto
     assert table(there) == table(undisturbed())
     assert [(len(starts(attempt)), (attempt.result() or {})["resumes"]) for attempt in attempts(there)] == [(2, 1)] * 2
     assert list((there.workspace / "jobs").iterdir()) == []
-    assert not any(psutil.pid_exists(pid) for attempt in attempts(there) for pid in starts(attempt))
+    assert not any(lives(pid) for attempt in attempts(there) for pid in starts(attempt))
 
 
 def of_others(err: str) -> list[str]:

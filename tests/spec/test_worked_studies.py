@@ -11,7 +11,10 @@ from ruamel.yaml import YAML
 
 from slws_lab.spec import BLOCKS, Design, expand, load_study
 
-STUDIES = [*sorted((REPOSITORY / "studies").glob("*.yaml")), REPOSITORY / "tests/golden/design_section_6.yaml"]
+DESIGNED = [
+    p for p in sorted((REPOSITORY / "studies").glob("*.yaml")) if load_study(p).spec.search is None
+]  # a search has no design
+STUDIES = [*DESIGNED, REPOSITORY / "tests/golden/design_section_6.yaml"]
 GOLDEN = REPOSITORY / "tests/golden/designs"
 
 

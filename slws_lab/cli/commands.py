@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def rerun(
     from slws_lab.lab.reporting import report as write_report
     from slws_lab.lab.rerunning import rerun as rerun_runs
 
-    project = Project.open(study, workspace, out)
+    project = _part_with(name, Project.open(study, workspace, out))
     with progress(project, quiet=json) as watch:
         outcome, reruns = rerun_runs(project, name, launcher=launcher, replace=replace, watch=watch)
     show.reruns(reruns, outcome, json)
@@ -106,6 +107,20 @@ def rerun(
         _attach(project)
     differing = verify and any(one.differences or one.before is None for one in reruns)
     raise typer.Exit(INCOMPLETE if differing or outcome.failed else COMPLETE)
+
+
+def _part_with(name: str, project: Project) -> Project:
+    """Return a search's confirmation where that, and not the search, has a run or arm of the name; else the study itself."""
+    from slws_lab.lab.planning import find_runs
+    from slws_lab.lab.shipping import with_confirmation
+
+    if project.study.spec.search is None:
+        return project
+    for part in with_confirmation(project):
+        with suppress(UserError):  # which the search itself then says
+            find_runs(part, name)
+            return part
+    return project
 
 
 def report(study: str, workspace: Path | None, out: Path | None, strict: bool, json: bool) -> None:

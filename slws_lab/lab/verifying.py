@@ -58,6 +58,8 @@ def verify(projects: list[Project], folders: Iterable[RunFolder]) -> Verdict:
     for project in projects:
         name = project.study.spec.name
         try:
+            if project.study.spec.search is not None:
+                _trials(verdict, project)
             whole = _report(verdict, project)
             _mirror(verdict, project, whole)
         except Damaged as error:
@@ -155,6 +157,17 @@ def _mirror(verdict: Verdict, project: Project, whole: bool) -> None:
             )
         verdict.faults += [replace(fault, mend=behind) for fault in found.behind]
         verdict.faults += [replace(fault, mend=rebuild) for fault in found.wrong]
+
+
+def _trials(verdict: Verdict, project: Project) -> None:
+    """Compare what a search was told with what its runs say."""
+    from slws_lab.lab.trial_audit import audit_trials  # Optuna is loaded for searches only
+
+    found = audit_trials(project, f"slws run {_word(project)}{_options(project, out=True)}")
+    verdict.faults += found.faults
+    if found.elsewhere:
+        verdict.notes.append(f"search {project.study.spec.name}: the runs of {found.elsewhere} trials are in another driver's workspace, "
+                             "so their values were not compared")  # fmt: skip
 
 
 def _outside(project: Project) -> bool:

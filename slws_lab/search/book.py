@@ -26,7 +26,7 @@ from optuna.trial import Trial as Live
 
 from slws_lab.search.dimensions import as_choice, combinations, suggest
 from slws_lab.search.pruning import make_pruner
-from slws_lab.search.sampling import make_sampler
+from slws_lab.search.sampling import Reseeded, make_sampler
 from slws_lab.search.storage import Address, reaching
 from slws_lab.search.trial import State, Trial, counts
 from slws_lab.spec import SearchSpec, Study, canonical, check_recipe
@@ -141,6 +141,10 @@ class Book:
                 live.set_user_attr(DRIVER, self._me)
                 if SETTINGS not in frozen.user_attrs:
                     self._draw(live)
+                if isinstance(
+                    self._open.sampler, Reseeded
+                ):  # else it would go on as if it had drawn this one, and draw it again
+                    self._open.sampler.forget()
                 found.append(self._read(frozen.number))
         return found
 
@@ -304,7 +308,7 @@ class Book:
         return {name: as_choice(value) for name, value in settings.items()}
 
     def _exhausted(self, trials: Sequence[Trial]) -> bool:
-        drawn = {repr(sorted(trial.settings.items())) for trial in trials if trial.settings}
+        drawn = {repr(sorted(t.settings.items())) for t in trials if t.settings and t.again is None}
         return len(drawn) >= combinations(self._space, self._search.space)
 
     def _is_orphan(self, frozen: FrozenTrial) -> bool:

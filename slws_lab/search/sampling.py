@@ -72,6 +72,10 @@ class Reseeded(BaseSampler):
         self._next = trial.number + 1
         self._inner.before_trial(study, trial)
 
+    def forget(self) -> None:
+        """Have the next trial begin a generator of its own: this process has looked at one that another drew."""
+        self._next = -1
+
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return self._inner.infer_relative_search_space(study, trial)
 

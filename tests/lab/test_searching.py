@@ -84,7 +84,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make(folder: Path, search: str = SEARCH, recipe: str = RECIPE) -> Folder:
-    return make_command_project(folder / "project", HEAD + search, recipe)
+    """Make a project whose command also pauses as the environment says, which is in no id."""
+    made = make_command_project(folder / "project", HEAD + search, recipe)
+    script = made.path / "main.py"
+    script.write_text(
+        script.read_text().replace("sleep(args.pause)", "sleep(float(os.environ.get('PAUSE', args.pause)))")
+    )
+    return made
 
 
 def search(folder: Folder, launcher: str = "in_process", watch: Callable[[Progress], None] = lambda _: None) -> Outcome:
@@ -156,7 +162,7 @@ def test_runs_that_another_study_has_finished_are_not_executed_anew(tmp_path: Pa
 
 PRUNED = """\
 seeds: 1
-set: {pause: 0.4, train.epochs: 6}
+set: {train.epochs: 6}
 search:
   space: {lr: {float: [0.1, 0.9]}}
   sampler: random
@@ -166,10 +172,12 @@ search:
 """
 
 
-def test_a_pruned_run_has_no_result_and_another_study_resumes_and_finishes_it(tmp_path: Path) -> None:
-    folder = make(tmp_path, PRUNED.replace("pause: 0.4, ", ""))
-    run(ordinary(folder, [{"lr": 0.9, "train.epochs": 6}, {"lr": 0.8, "train.epochs": 6}]))  # `pause` is in no id
-    folder.study.write_text(HEAD + PRUNED)
+def test_a_pruned_run_has_no_result_and_another_study_resumes_and_finishes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make(tmp_path, PRUNED)
+    run(ordinary(folder, [{"lr": 0.9, "train.epochs": 6}, {"lr": 0.8, "train.epochs": 6}]))
+    monkeypatch.setenv("PAUSE", "0.4")
     outcome = search(folder)
     assert (outcome.started, outcome.failed) == (3, ())
     assert [trial.state for trial in trials(folder)] == ["complete", "complete", "pruned"]
@@ -181,6 +189,7 @@ def test_a_pruned_run_has_no_result_and_another_study_resumes_and_finishes_it(tm
     done = max(entry.step for entry in journal.read(attempt.journal))
     assert 1 <= max(poor.curve) <= done < 6
     assert left(folder) == []
+    monkeypatch.setenv("PAUSE", "0")
     run(ordinary(folder, [{"lr": 0.1, "train.epochs": 6}], "third"))
     assert attempt.status == "finished"
     assert [entry.step for entry in journal.read(attempt.journal)] == [1, 2, 3, 4, 5, 6]
@@ -188,17 +197,23 @@ def test_a_pruned_run_has_no_result_and_another_study_resumes_and_finishes_it(tm
     assert trials(folder)[2] == poor
 
 
-def test_a_pruned_run_is_asked_to_stop_by_the_local_launcher_and_its_job_goes_on_with_others(tmp_path: Path) -> None:
-    folder = make(tmp_path, PRUNED.replace("trials: 3", "trials: 4\n  parallel: 1").replace("pause: 0.4", "pause: 0.3"))
+def test_a_pruned_run_is_asked_to_stop_by_the_local_launcher_and_its_job_goes_on_with_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make(tmp_path, PRUNED.replace("trials: 3", "trials: 4\n  parallel: 1"))
+    monkeypatch.setenv("PAUSE", "0.3")
     search(folder, "local")
     assert [trial.state for trial in trials(folder)][:3] == ["complete", "complete", "pruned"]
     assert record_of(folder, trials(folder)[2]).status == "pending"
     assert left(folder) == []
 
 
-def test_whoever_takes_a_pruned_run_while_the_search_goes_on_is_left_alone(tmp_path: Path) -> None:
+def test_whoever_takes_a_pruned_run_while_the_search_goes_on_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = make(tmp_path, PRUNED.replace("trials: 3", "trials: 5"))
     claims: list[Claim] = []
+    monkeypatch.setenv("PAUSE", "0.3")
 
     def take_it(_: Progress) -> None:
         found = [trial for trial in trials(folder) if trial.state == "pruned"]
@@ -254,10 +269,12 @@ def test_a_trials_value_is_the_mean_over_its_seeds(tmp_path: Path) -> None:
         assert trial.values == (pytest.approx(fmean(values), abs=1e-12),)
 
 
-def test_a_pruner_of_epochs_sees_the_first_seed_before_others_are_begun(tmp_path: Path) -> None:
-    folder = make(tmp_path, PRUNED.replace("seeds: 1", "seeds: 2").replace("pause: 0.4, ", ""))
+def test_a_pruner_of_epochs_sees_the_first_seed_before_others_are_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make(tmp_path, PRUNED.replace("seeds: 1", "seeds: 2"))
     run(ordinary(folder, [{"lr": 0.9, "train.epochs": 6}, {"lr": 0.8, "train.epochs": 6}], seeds="seeds: 2\n"))
-    folder.study.write_text(HEAD + PRUNED.replace("seeds: 1", "seeds: 2"))
+    monkeypatch.setenv("PAUSE", "0.4")
     search(folder)
     good, _, poor = trials(folder)
     assert dict(good.curve) == dict(record_of(folder, good, 0).curves["val/top1"])

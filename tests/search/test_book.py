@@ -353,6 +353,22 @@ def test_a_dead_drivers_trial_is_taken_over_once_and_a_living_ones_is_not(desk: 
     assert [trial.state for trial in second.trials()] == ["complete", "running"]
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "random", "{name: nsgaii, population_size: 30}", "qmc"])
+def test_no_draw_repeats_where_each_driver_dies_and_the_next_takes_its_trials_over(desk: Desk, sampler: str) -> None:
+    study = desk.study(NUMBERS, f"  storage: journal\n  sampler: {sampler}\n")
+
+    def die() -> None:
+        book = desk.book(study)
+        book.orphans()
+        draw(book, 1)
+        book.ask()
+
+    for _ in range(4):
+        assert ended(fork(die)) == 0
+    drawn = [trial.settings for trial in desk.book(study).trials()]
+    assert len(drawn) == distinct(drawn) == 8
+
+
 def test_a_driver_elsewhere_is_judged_by_its_beat_against_this_clock(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -411,6 +427,18 @@ def test_a_failed_trial_is_tried_again_with_its_setting_and_counts_once(desk: De
     assert again is not None and again.number == 3 and again.settings == failed.settings
     assert [trial.again for trial in book.trials()] == [None, None, 3, None]
     assert [counts(trial) for trial in book.trials()] == [True, True, False, True]
+
+
+def test_a_failed_trial_of_a_finite_space_is_tried_again_though_all_was_tried(desk: Desk) -> None:
+    book = desk.book(desk.study(FINITE, "  storage: journal\n"))
+    while (trial := book.ask()) is not None:
+        book.fail(trial.number, "failed: x") if trial.number == 4 else book.complete(trial.number, [1.0])
+    book.retry(book.trials()[4])
+    assert book.end(book.trials()) == ""
+    again = book.ask()
+    assert again is not None and again.settings == book.trials()[4].settings
+    book.complete(again.number, [1.0])
+    assert book.ask() is None and book.end(book.trials()) == "every combination was tried"
 
 
 @pytest.mark.parametrize("restarts", [False, True])

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -72,6 +73,7 @@ class Found:
 
     Attributes:
         seconds: From the command to its end.
+        processor: Of the processor, by all processes that the command and its own waited for; Ray's workers are none of these.
         best: Best accuracy after the last epoch, percent.
         baseline: The baseline's, which all ways train.
         whole: Trials trained to their end.
@@ -79,6 +81,7 @@ class Found:
     """
 
     seconds: float
+    processor: float
     best: float
     baseline: float
     whole: int
@@ -126,17 +129,22 @@ def searched(make: Callable[[Path, Size], list[str]], size: Size, database: Path
         command = make(folder, size)
         if make is not _slws:
             environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{own}"
-        started = time.perf_counter()
+        started, before = time.perf_counter(), _processor()
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-        seconds = time.perf_counter() - started
+        seconds, processor = time.perf_counter() - started, _processor() - before
         if done.returncode != 0:
             said = f"{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
             raise RuntimeError(f"{command[:4]} ended with {done.returncode}:\n{said}")
-        return found_in(own, size, seconds)
+        return Found(seconds, processor, *found_in(own, size))
 
 
-def found_in(database: Path, size: Size, seconds: float) -> Found:
-    """Read from an MLflow database what a search found; the study that slws puts above its runs is no trial."""
+def _processor() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def found_in(database: Path, size: Size) -> tuple[float, float, int, int]:
+    """Return the last four of `Found` as MLflow has them; the study that slws puts above its runs is no trial."""
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{database}")
@@ -149,7 +157,7 @@ def found_in(database: Path, size: Size, seconds: float) -> Found:
     whole = [run for run in runs if len(curves[run.info.run_id]) == size.epochs]
     last = {run.info.run_id: curves[run.info.run_id][size.epochs] for run in whole}
     usual = next(last[run.info.run_id] for run in whole if _is(BASELINE, run.data.params))
-    return Found(seconds, max(last.values()), usual, len(whole), sum(len(curve) for curve in curves.values()))
+    return max(last.values()), usual, len(whole), sum(len(curve) for curve in curves.values())
 
 
 def _is(settings: Mapping[str, object], params: Mapping[str, str]) -> bool:
@@ -164,17 +172,15 @@ def table(found: dict[str, list[Found]], size: Size, load: float) -> str:
         f"# The same search of {size.trials} trials of {size.epochs} epochs, {AT_A_TIME} at a time", "",
         f"{here['processor']}, {here['cores']} cores; {rounds} rounds, an order of its own each. Load average at the start {load:.1f}, "
         f"at the end {os.getloadavg()[0]:.1f}.", "",
-        "| way | seconds, round by round | times slws, median of rounds | best val/top1, EMA (%) | trained to the end | epochs in all |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| way | seconds, round by round | of the processor | times slws, median of rounds "
+        "| best val/top1, EMA (%) | trained to the end | epochs in all |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]  # fmt: skip
     for name, times in found.items():
         ratio = median(other.seconds / own.seconds for other, own in zip(times, ours, strict=True))
-        cells = [
-            _each(times, "seconds", ".1f"),
-            f"{ratio:.2f}",
-            _each(times, "best", ".2f"),
-            _each(times, "whole", "d"),
-        ]
+        spent = "not known" if "Ray" in name else _each(times, "processor", ".0f")
+        what = [_each(times, "best", ".2f"), _each(times, "whole", "d")]
+        cells = [_each(times, "seconds", ".1f"), spent, f"{ratio:.2f}", *what]
         lines.append(f"| {name} | {' | '.join(cells)} | {_each(times, 'epochs', 'd')} |")
     baselines = sorted({f"{one.baseline:.2f}" for times in found.values() for one in times})
     return "\n".join([*lines, "", f"The baseline, which each way trains first: {', '.join(baselines)} %."]) + "\n"

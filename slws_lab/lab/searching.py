@@ -192,11 +192,11 @@ class _Search:
             if drawn is not None:
                 self._drawn += 1
                 self._take(drawn)
-        if self._unmeasured and len(self._unmeasured) == len(self._hands):
-            for hand in self._unmeasured:
-                self._measure(hand)
+        measuring = self._unmeasured if len(self._unmeasured) == len(self._hands) else []
+        for hand in measuring:
+            self._measure(hand)
         self._book.beat()
-        return bool(self._hands) or any(trial.state == "running" for trial in self._book.trials())
+        return bool(self._hands or measuring) or any(trial.state == "running" for trial in self._book.trials())
 
     def _is_spent(self) -> bool:
         """Say whether the budget is: for what is at work, and for one more run that may begin or was stopped for that reason."""

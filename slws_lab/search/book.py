@@ -137,14 +137,19 @@ class Book:
             for frozen in self._frozen():
                 if frozen.state != TrialState.RUNNING or not self._is_orphan(frozen):
                     continue
-                live = self._trial(frozen.number)
-                live.set_user_attr(DRIVER, self._me)
-                if SETTINGS not in frozen.user_attrs:
-                    self._draw(live)
-                if isinstance(
-                    self._open.sampler, Reseeded
-                ):  # else it would go on as if it had drawn this one, and draw it again
-                    self._open.sampler.forget()
+                try:
+                    live = self._trial(frozen.number)
+                    live.set_user_attr(DRIVER, self._me)
+                    if SETTINGS not in frozen.user_attrs:
+                        self._draw(live)
+                except UpdateFinishedTrialError:  # its driver told it and ended, since this one looked
+                    self._live.pop(frozen.number, None)
+                    continue
+                finally:
+                    if isinstance(
+                        self._open.sampler, Reseeded
+                    ):  # else it would go on as if it had drawn this one, and draw it again
+                        self._open.sampler.forget()
                 found.append(self._read(frozen.number))
         return found
 
@@ -169,7 +174,11 @@ class Book:
             curve: Step to value.
             ask: Whether the pruner is asked; not where the whole value is known already.
         """
-        with _quiet(), reaching(self.address):
+        with (
+            _quiet(),
+            reaching(self.address),
+            suppress(UpdateFinishedTrialError),
+        ):  # another driver took it for dead and told it
             live = self._trial(number)
             known = self._storage.get_trial(self._id_of(number)).intermediate_values
             for step in sorted(step for step in curve if step not in known):
@@ -318,8 +327,10 @@ class Book:
             return frozen.datetime_start is not None and time.time() - frozen.datetime_start.timestamp() > STALE_S
         if driver["token"] == self._me["token"]:
             return False
-        if Owner(**{key: driver[key] for key in OWNER}).dead:
-            return True
+        if driver["system"] and all(driver[key] == self._me[key] for key in ("host", "system")):
+            return Owner(
+                **{key: driver[key] for key in OWNER}
+            ).dead  # the process is seen; it may be at work for long without a beat
         beat, now = self._open.user_attrs.get(BEAT + driver["token"]), time.monotonic()
         last, since = self._seen.setdefault(driver["token"], (beat, now))
         if beat != last:

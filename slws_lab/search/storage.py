@@ -22,6 +22,7 @@ from slws_lab.tracking import Workspace
 from slws_lab.tracking.provenance import redacted
 
 WAIT_S = 60.0  # of SQLite, for another process's write
+DRIVERS = {"postgresql": "postgresql+psycopg2"}  # which one an address means changed with SQLAlchemy 2.1
 TROUBLES = (SQLAlchemyError, StorageInternalError, ImportError, OSError, json.JSONDecodeError, UnicodeDecodeError)
 TRIES, PAUSE_S = 5, 0.5  # to open what another driver is making at this moment
 
@@ -61,7 +62,8 @@ class Address:
             )
         if not text.startswith(("postgresql", "mysql")):
             raise UserError("this is no address of a database", where=where, allowed="postgresql://..., mysql://...")
-        return cls(text, None, where)
+        scheme, _, rest = text.partition("://")
+        return cls(f"{DRIVERS.get(scheme, scheme)}://{rest}", None, where)
 
     @property
     def shown(self) -> str:

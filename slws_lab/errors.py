@@ -37,6 +37,14 @@ class UserError(SlwsError):
         return UserError(self.given, where=where, allowed=self.allowed, todo=self.todo)
 
 
+class AwayError(UserError):
+    """What one study needs cannot be reached now; what concerns all studies goes on without it."""
+
+    def at(self, where: str) -> AwayError:
+        """Return the same message with a place, from a caller who knows it."""
+        return AwayError(self.given, where=where, allowed=self.allowed, todo=self.todo)
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """Return `did you mean 'x'?` for the closest allowed name, or an empty string when none is close."""
     close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.6)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from rich.markup import escape
 
 from slws_lab.cli import show
 from slws_lab.cli.progress import progress
@@ -179,7 +180,9 @@ def ui(host: str, port: int, workspace: Path | None) -> None:
     root, place = here(workspace)
     if not os.environ.get("MLFLOW_TRACKING_URI") and not (place.path / "mlflow.db").exists():
         raise UserError("there is nothing to show yet", where=str(place.path), todo="run a study first: slws run STUDY")
-    links = pages(studies_with_runs(root, workspace))
+    away: list[str] = []
+    links = pages(studies_with_runs(root, workspace, away=away))
+    _left_out(away)
     command = ui_command(place, None, port, host)
     shown = f"[{host}]" if ":" in host else host
     show.links(f"http://{shown}:{port}/" if command else redacted(default_uri(place)).rstrip("/") + "/", links)
@@ -199,7 +202,11 @@ def sync(study: str | None, rebuild: bool, workspace: Path | None, json: bool) -
     root, _ = here(workspace)
     if rebuild and study:
         raise UserError("--rebuild is for the whole store", todo="leave STUDY out: slws sync --rebuild")
-    projects = with_confirmation(Project.open(study, workspace)) if study else studies_with_runs(root, workspace)
+    away: list[str] = []
+    projects = (
+        with_confirmation(Project.open(study, workspace)) if study else studies_with_runs(root, workspace, away=away)
+    )
+    _left_out(away)
     if not projects:
         raise UserError("no study under studies/ has runs in this workspace", where=str(root / "studies"),
                         todo="name the study: slws sync STUDY")  # fmt: skip
@@ -221,7 +228,9 @@ def verify(study: str | None, workspace: Path | None, out: Path | None, json: bo
             "there is nothing to verify yet", where=str(place.path), todo="run a study first: slws run STUDY"
         )
     with waiting(f"verifying {len(folders)} runs", quiet=json):
-        verdict = audit(given or studies_with_runs(root, workspace, out), folders)
+        away: list[str] = []
+        verdict = audit(given or studies_with_runs(root, workspace, out, away), folders)
+    _left_out(away)
     show_verify.verdict(verdict, json)
     raise typer.Exit(COMPLETE if verdict.sound else INCOMPLETE)
 
@@ -293,6 +302,12 @@ def study_show(study: str) -> None:
         raise UserError("a search has no design: it draws its arms", where=loaded.source.where(("search",)),
                         todo=f"slws plan {study} shows where it looks, slws status {study} what it tried")  # fmt: skip
     show_study.show(loaded, expand(loaded))
+
+
+def _left_out(away: list[str]) -> None:
+    """Say which searches a command for all studies goes on without."""
+    for message in away:
+        err.print(f"[yellow]{escape(message)}[/]", soft_wrap=True)
 
 
 def _pairs(given: list[str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from slws_lab.errors import AwayError
 from slws_lab.lab.project import Project, open_workspace
 from slws_lab.tracking import Workspace
 from slws_lab.tracking.files import NotWritten
@@ -176,15 +177,28 @@ def pages(projects: list[Project]) -> dict[str, str]:
     return found
 
 
-def studies_with_runs(root: Path, workspace: Path | None, out: Path | None = None) -> list[Project]:
+def studies_with_runs(
+    root: Path, workspace: Path | None, out: Path | None = None, away: list[str] | None = None
+) -> list[Project]:
     """Return the studies under studies/ that have run folders in the workspace, and what `slws train` has trained.
+
+    Args:
+        root: The project's folder.
+        workspace: Folder of run folders; None takes the default one.
+        out: Folder of reports; None takes the default one.
+        away: Takes a message for each search that is left out, since its storage cannot be reached.
 
     Raises:
         UserError: A study under studies/ cannot be loaded.
     """
-    projects = [Project.open(str(path), workspace, out) for path in sorted((root / "studies").glob("*.yaml"))]
+    projects: list[Project] = []
+    for path in sorted((root / "studies").glob("*.yaml")):
+        try:
+            projects += with_confirmation(Project.open(str(path), workspace, out))
+        except AwayError as error:
+            if away is not None:
+                away.append(f"{path.stem} is left out: {error.given}")
     projects += _trained(root, workspace)
-    projects = [part for project in projects for part in with_confirmation(project)]
     return [p for p in projects if any(p.workspace.run(i).path.is_dir() for i in p.design.run_ids.values())]
 
 

@@ -89,4 +89,7 @@ class Standing:
     def complete(self) -> bool:
         """Whether nothing is left to do: also failed trials are, for the same command tries them again."""
         failed = any(t.state == "failed" and t.again is None and t.cause.startswith("failed:") for t in self.trials)
-        return self.over and not failed and (self.confirmation is None or not self.confirmation.todo)
+        to_come = any(
+            t.again is not None and t.again >= len(self.trials) for t in self.trials
+        )  # enqueued, not drawn yet
+        return self.over and not failed and not to_come and (self.confirmation is None or not self.confirmation.todo)

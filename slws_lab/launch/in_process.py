@@ -73,7 +73,8 @@ class InProcessJob:
         self._stopped = True
 
     def _execute_one(self, attempt: Attempt) -> None:
-        if self._execute(attempt.path, self._work, self._should_stop) in ("interrupted", None):
+        status = self._execute(attempt.path, self._work, self._should_stop)
+        if status is None or (status == "interrupted" and not self._line.wants()):
             self._line.put_aside()
         if self._error is not None:
             error, self._error = self._error, None

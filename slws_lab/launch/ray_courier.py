@@ -41,7 +41,7 @@ class Courier:
         line = Line(self._work.attempts, self._work.feed)
         while not self._stopped():
             if (attempt := line.take()) is not None:
-                if (yield from self._try(attempt, line.wants)):
+                if (yield from self._try(attempt, line.wants)) and not line.wants():
                     line.put_aside()
             elif line.open:
                 yield

@@ -6,19 +6,16 @@ it; when that is dead another takes it over.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
 import uuid
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 import optuna
-from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, UpdateFinishedTrialError
+from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -26,10 +23,11 @@ from optuna.trial import Trial as Live
 
 from slws_lab.search.dimensions import as_choice, combinations, suggest
 from slws_lab.search.pruning import make_pruner
+from slws_lab.search.reading import CAUSE, DRIVER, FIGURES, OVER, RETRY, SETTINGS, name_of, quiet, trial_of, trials_of
 from slws_lab.search.sampling import Reseeded, make_sampler
 from slws_lab.search.storage import Address, reaching
-from slws_lab.search.trial import State, Trial, counts
-from slws_lab.spec import SearchSpec, Study, canonical, check_recipe
+from slws_lab.search.trial import Trial, counts
+from slws_lab.spec import SearchSpec, Study
 from slws_lab.spec.levels import Settings
 from slws_lab.spec.objectives import goal_of
 from slws_lab.spec.trials import enqueued, space_of, with_trials
@@ -38,14 +36,7 @@ from slws_lab.tracking.claim import STALE_S, Owner
 
 BEAT_S, PATIENCE_S = 15.0, 10.0
 OWNER = ("host", "system", "pid", "started")
-SETTINGS, DRIVER, FIGURES, CAUSE, OVER, AGAIN = "settings", "driver", "figures", "cause", "over", "again"
 BEAT, READY = "driver ", "ready"
-STATES: Mapping[TrialState, State] = {
-    TrialState.RUNNING: "running",
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-}
 
 
 class Book:
@@ -65,6 +56,7 @@ class Book:
         self._me, self._begun, self._beat_at = _driver(), time.monotonic(), 0.0
         self._seen: dict[str, tuple[Any, float]] = {}
         self._live: dict[int, Live] = {}
+        self._taken: set[int] = set()
         self._optuna: optuna.Study | None = None
         self._kept: BaseStorage | None = None
 
@@ -87,23 +79,16 @@ class Book:
         Raises:
             UserError: The storage cannot be reached.
         """
-        frozen, attributes = self._frozen(), {}
-        with reaching(self.address):
-            if frozen:
-                attributes = self._storage.get_study_user_attrs(self._storage.get_study_id_from_name(self.name))
-        again = {
-            int(key.removeprefix(AGAIN)): number for key, number in attributes.items() if key.startswith(f"{AGAIN} ")
-        }
-        return [_trial(one, again) for one in frozen if one.state != TrialState.WAITING]
+        return trials_of(self._frozen())
 
     def begin(self) -> None:
-        """Open the search to draw from it, or go on with it. What it begins with is enqueued once, whoever comes first.
+        """Open the search to draw from it, or go on with it. What is to be enqueued, and was not yet, is.
 
         Raises:
             UserError: The storage cannot be reached, or a trial that is to be enqueued does not fit.
         """
         first = enqueued(self._study)
-        with _quiet(), reaching(self.address):
+        with quiet(), reaching(self.address):
             made = self._make()
             self._optuna = optuna.load_study(
                 study_name=self.name, storage=self._storage, sampler=make_sampler(self._search.sampler, self._search.seed),
@@ -112,15 +97,14 @@ class Book:
             until = time.monotonic() + PATIENCE_S
             while not made and READY not in self._optuna.user_attrs and time.monotonic() < until:
                 time.sleep(0.1)
-            if READY not in self._optuna.user_attrs:
-                for settings in first:
-                    self._optuna.enqueue_trial(self._params(settings), skip_if_exists=True)
-                self._optuna.set_user_attr(READY, True)
+            for settings in first:
+                self._optuna.enqueue_trial(self._params(settings), skip_if_exists=True)
+            self._optuna.set_user_attr(READY, True)
         self.beat()
 
     def ask(self) -> Trial | None:
         """Draw the next trial; None when every combination of a finite space was tried."""
-        with _quiet(), reaching(self.address):
+        with quiet(), reaching(self.address):
             study = self._open
             if self._search.finite and self._exhausted(self.trials()):
                 return None
@@ -133,29 +117,34 @@ class Book:
     def orphans(self) -> list[Trial]:
         """Take over the running trials whose drivers are dead, and return them; what was not drawn to its end is, as it was begun."""
         found = []
-        with _quiet(), reaching(self.address):
+        with quiet(), reaching(self.address):
             for frozen in self._frozen():
                 if frozen.state != TrialState.RUNNING or not self._is_orphan(frozen):
                     continue
-                try:
-                    live = self._trial(frozen.number)
-                    live.set_user_attr(DRIVER, self._me)
-                    if SETTINGS not in frozen.user_attrs:
-                        self._draw(live)
-                except UpdateFinishedTrialError:  # its driver told it and ended, since this one looked
-                    self._live.pop(frozen.number, None)
-                    continue
-                finally:
-                    if isinstance(
-                        self._open.sampler, Reseeded
-                    ):  # else it would go on as if it had drawn this one, and draw it again
-                        self._open.sampler.forget()
-                found.append(self._read(frozen.number))
+                with suppress(UpdateFinishedTrialError):  # its driver told it and ended, since this one looked
+                    self._take_over(frozen)
+                    found.append(self._read(frozen.number))
         return found
+
+    def _take_over(self, frozen: FrozenTrial) -> None:
+        """Name this process as a trial's driver, and draw what is left of it."""
+        try:
+            live = self._trial(frozen.number)
+            live.set_user_attr(DRIVER, self._me)
+            if SETTINGS not in frozen.user_attrs:
+                self._draw(live)
+            self._taken.add(frozen.number)
+        except UpdateFinishedTrialError:
+            self._live.pop(frozen.number, None)
+            raise
+        finally:  # else the sampler would go on as if this process had drawn this one, and draw it again
+            if isinstance(self._open.sampler, Reseeded):
+                self._open.sampler.forget()
 
     def note_figures(self, number: int, figures: Mapping[str, float]) -> bool:
         """Note what a trial costs, and by how much it is over its budgets; return whether it keeps to those known so far."""
-        with _quiet(), reaching(self.address):
+        known = dict(figures)
+        with quiet(), reaching(self.address), suppress(UpdateFinishedTrialError):  # another driver took it for dead
             live = self._trial(number)
             known = {**live.user_attrs.get(FIGURES, {}), **figures}
             live.set_user_attr(FIGURES, known)
@@ -174,13 +163,13 @@ class Book:
             curve: Step to value.
             ask: Whether the pruner is asked; not where the whole value is known already.
         """
-        with (
-            _quiet(),
-            reaching(self.address),
-            suppress(UpdateFinishedTrialError),
-        ):  # another driver took it for dead and told it
+        with quiet(), reaching(self.address), suppress(UpdateFinishedTrialError):  # another driver took it for dead
             live = self._trial(number)
             known = self._storage.get_trial(self._id_of(number)).intermediate_values
+            taken = number in self._taken and bool(known)  # its driver may have died between reporting and pruning
+            self._taken.discard(number)
+            if ask and taken and live.should_prune():
+                return True
             for step in sorted(step for step in curve if step not in known):
                 live.report(curve[step], step)
                 if ask and live.should_prune():
@@ -210,9 +199,7 @@ class Book:
     def retry(self, trial: Trial) -> None:
         """Enqueue a failed trial's setting again, once."""
         with reaching(self.address):
-            self._open.enqueue_trial(self._params(trial.settings))
-            waiting = self._open.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-            self._open.set_user_attr(f"{AGAIN} {trial.number}", max(t.number for t in waiting))
+            self._open.enqueue_trial(self._params(trial.settings), user_attrs={RETRY: trial.number})
 
     def beat(self, *, at_once: bool = False) -> float:
         """Note now and then that this driver is alive, and for how long it has searched; return the seconds of all drivers so far."""
@@ -278,6 +265,8 @@ class Book:
         if self._kept is None and self.address.file is not None and not self.address.file.exists():
             return []
         with reaching(self.address):
+            if self._optuna is not None:  # which keeps in memory what has ended
+                return self._optuna.get_trials(deepcopy=False)
             try:
                 study = self._storage.get_study_id_from_name(self.name)
             except KeyError:
@@ -298,7 +287,7 @@ class Book:
         return self._live[number]
 
     def _read(self, number: int) -> Trial:
-        return _trial(self._storage.get_trial(self._id_of(number)), {})
+        return trial_of(self._storage.get_trial(self._id_of(number)))
 
     def _tell(
         self,
@@ -307,7 +296,7 @@ class Book:
         values: list[float] | None = None,
         attributes: Mapping[str, Any] | None = None,
     ) -> None:
-        with _quiet(), reaching(self.address), suppress(UpdateFinishedTrialError):  # another driver was first
+        with quiet(), reaching(self.address), suppress(UpdateFinishedTrialError):  # another driver was first
             for key, value in (attributes or {}).items():
                 self._storage.set_trial_user_attr(self._id_of(number), key, value)
             self._open.tell(number, values, state=state, skip_if_finished=True)
@@ -328,9 +317,8 @@ class Book:
         if driver["token"] == self._me["token"]:
             return False
         if driver["system"] and all(driver[key] == self._me[key] for key in ("host", "system")):
-            return Owner(
-                **{key: driver[key] for key in OWNER}
-            ).dead  # the process is seen; it may be at work for long without a beat
+            # The process can be seen, and may be at work for long without a beat.
+            return Owner(**{key: driver[key] for key in OWNER}).dead
         beat, now = self._open.user_attrs.get(BEAT + driver["token"]), time.monotonic()
         last, since = self._seen.setdefault(driver["token"], (beat, now))
         if beat != last:
@@ -339,46 +327,5 @@ class Book:
         return now - since > STALE_S
 
 
-def name_of(study: Study) -> str:
-    """Return the name of a search in its storage: it changes with all that decides what a trial's values mean."""
-    spec, search, ordinary = study.spec, study.spec.search, with_trials(study, [])
-    assert search is not None
-    means = {
-        "space": {name: dimension.model_dump(mode="json") for name, dimension in search.space.items()},
-        "objectives": [objective.model_dump(mode="json") for objective in search.objectives],
-        "constraints": dict(search.constraints), "metric": spec.metric.model_dump(mode="json"), "seeds": spec.seeds,
-        "baseline": canonical(check_recipe(ordinary, space_of(ordinary).baseline)),
-    }  # fmt: skip
-    return f"{spec.name}-{hashlib.sha256(json.dumps(means, sort_keys=True, default=list).encode()).hexdigest()[:12]}"
-
-
 def _driver() -> dict[str, Any]:
     return {"token": uuid.uuid4().hex, **asdict(Owner.me())}
-
-
-def _trial(frozen: FrozenTrial, again: Mapping[int, int]) -> Trial:
-    attributes = frozen.user_attrs
-    cause = str(attributes.get(CAUSE) or attributes.get(OVER) or "")
-    state = STATES[frozen.state]
-    if state == "pruned" and OVER in attributes:
-        state = "infeasible"
-    return Trial(
-        frozen.number, dict(attributes.get(SETTINGS, {})), state,
-        tuple(frozen.values or ()) if state == "complete" else (), dict(sorted(frozen.intermediate_values.items())),
-        attributes.get(FIGURES, {}), all(value <= 0 for value in frozen.constraints.values()),
-        frozen.datetime_start.timestamp() if frozen.datetime_start else None,
-        frozen.datetime_complete.timestamp() if frozen.datetime_complete else None, cause, again.get(frozen.number),
-    )  # fmt: skip
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Optuna's own lines and warnings from the terminal: what matters of them, slws says."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(before)

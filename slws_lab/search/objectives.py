@@ -38,7 +38,8 @@ def needed(search: SearchSpec) -> tuple[str, ...]:
 
 def figures(records: Sequence[RunRecord]) -> dict[str, float]:
     """Return what training cost, the mean over a trial's runs: images a second and peak memory, as far as they are recorded."""
-    found = {name: [r.result[JOURNALLED[name]] for r in records if JOURNALLED[name] in r.result] for name in TRAINING}
+    ends = [record.result.get("metrics") or {} for record in records]
+    found = {name: [end[JOURNALLED[name]] for end in ends if JOURNALLED[name] in end] for name in TRAINING}
     return {name: fmean(values) for name, values in found.items() if values}
 
 

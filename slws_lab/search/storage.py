@@ -16,7 +16,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from slws_lab.errors import UserError
+from slws_lab.errors import AwayError
 from slws_lab.spec import Study
 from slws_lab.tracking import Workspace
 from slws_lab.tracking.provenance import redacted
@@ -46,7 +46,7 @@ class Address:
         """Return the address of a search's storage; variables of the environment are filled in.
 
         Raises:
-            UserError: A variable is not set, or what it holds is no database.
+            AwayError: A variable is not set, or what it holds is no database.
         """
         assert study.spec.search is not None
         given, where = study.spec.search.storage, study.source.where(("search", "storage"))
@@ -56,12 +56,12 @@ class Address:
         if given == "journal":
             return cls(str(folder / "optuna.log"), folder / "optuna.log", where)
         text = os.path.expandvars(given)
-        if missing := re.findall(r"\$\{?(\w+)\}?", text):
-            raise UserError(
+        if missing := [name for name in re.findall(r"\$\{?(\w+)\}?", given) if name not in os.environ]:
+            raise AwayError(
                 f"the variable {missing[0]} is not set", where=where, todo=f"export {missing[0]}=postgresql://..."
             )
         if not text.startswith(("postgresql", "mysql")):
-            raise UserError("this is no address of a database", where=where, allowed="postgresql://..., mysql://...")
+            raise AwayError("this is no address of a database", where=where, allowed="postgresql://..., mysql://...")
         scheme, _, rest = text.partition("://")
         return cls(f"{DRIVERS.get(scheme, scheme)}://{rest}", None, where)
 
@@ -74,7 +74,7 @@ class Address:
         """Open the storage, making the workspace's own file if it is not there.
 
         Raises:
-            UserError: The database cannot be reached, or is damaged.
+            AwayError: The database cannot be reached, or is damaged.
         """
         with reaching(self):
             if self.file is not None:
@@ -101,7 +101,7 @@ def reaching(address: Address) -> Iterator[None]:
     """Turn a storage's own errors into one message.
 
     Raises:
-        UserError: It cannot be reached, written, or is damaged. Nothing is lost: what was told stays, and runs are kept apart from it.
+        AwayError: It cannot be reached, written, or is damaged. Nothing is lost: what was told stays, and runs are kept apart from it.
     """
     try:
         yield
@@ -109,5 +109,5 @@ def reaching(address: Address) -> Iterator[None]:
         cause = error.__cause__ or error
         said = redacted(str(cause).strip().splitlines()[0])
         todo = "is the server up, and its driver installed (psycopg2-binary for PostgreSQL)?"
-        raise UserError(f"the search's storage {address.shown} cannot be used: {said}", where=address.where,
+        raise AwayError(f"the search's storage {address.shown} cannot be used: {said}", where=address.where,
                         todo=todo if address.file is None else "the same command goes on when the file can be used") from None  # fmt: skip

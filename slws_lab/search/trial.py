@@ -9,8 +9,8 @@ from typing import Literal
 from slws_lab.spec.levels import Settings
 from slws_lab.spec.objectives import Goal
 
-# abandoned: its process died while it was drawn, so nothing was tried; infeasible: over a budget, so not trained.
-State = Literal["running", "complete", "pruned", "infeasible", "failed", "abandoned"]
+# infeasible: over a budget, so not trained.
+State = Literal["running", "complete", "pruned", "infeasible", "failed"]
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Trial:
 
 
 def counts(trial: Trial) -> bool:
-    """Say whether a trial is one of the number that a study asks for: what was never tried, or is tried again, is not."""
-    return trial.state != "abandoned" and trial.again is None
+    """Say whether a trial is one of the number that a study asks for: what is tried again is not."""
+    return trial.again is None
 
 
 def best(trials: Sequence[Trial], goal: Goal, top: int = 1) -> list[Trial]:

@@ -155,7 +155,7 @@ def _known_levels(study: Study, wanted: Mapping[str, Sequence[Level]], loc: Loc,
         known = study.spec.factors[name].values
         for level in levels:
             if level not in known:
-                raise UserError(f"{level!r} is no level of factor '{name}'", where=study.source.where((*loc, key or name)),
+                raise UserError(f"{level!r} is no level of {_kind(study)} '{name}'", where=study.source.where((*loc, key or name)),
                                 allowed=", ".join(map(repr, known)), todo=nearest(str(level), map(str, known)))  # fmt: skip
 
 
@@ -176,8 +176,14 @@ def _has_off(study: Study, name: str, loc: Loc) -> None:
 
 def _no_factor(study: Study, name: str, loc: Loc) -> UserError:
     known = list(study.spec.factors)
-    return UserError(f"'{name}' is no factor of this study", where=study.source.where(loc),
+    what = "dimension of this search" if study.spec.search else "factor of this study"
+    return UserError(f"'{name}' is no {what}", where=study.source.where(loc),
                      allowed=", ".join(known) or "none: the study has no `factors:`", todo=nearest(name, known))  # fmt: skip
+
+
+def _kind(study: Study) -> str:
+    """Return what the study's author calls a factor: a search is checked as an ordinary study, with a factor for each dimension."""
+    return "dimension" if study.spec.search else "factor"
 
 
 def _order(study: Study) -> list[str]:
@@ -186,5 +192,5 @@ def _order(study: Study) -> list[str]:
         return list(TopologicalSorter(graph).static_order())
     except CycleError as error:
         around = " -> ".join(error.args[1])
-        raise UserError(f"factors depend on each other in a circle by `when`: {around}",
+        raise UserError(f"{_kind(study)}s depend on each other in a circle by `when`: {around}",
                         where=study.source.where(("factors", error.args[1][0], "when"))) from None  # fmt: skip

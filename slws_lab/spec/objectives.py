@@ -16,6 +16,7 @@ Positive = Annotated[float, Field(gt=0)]
 OfArchitecture = Literal["params", "flops", "latency_ms", "inference_memory_mb"]
 OfTraining = Literal["images_per_s", "peak_memory_mb"]
 Figure = Literal[OfArchitecture, OfTraining]
+Limited = Literal[OfArchitecture, "peak_memory_mb"]  # what may be too large
 ARCHITECTURE: tuple[str, ...] = get_args(OfArchitecture)
 TRAINING: tuple[str, ...] = get_args(OfTraining)
 UNITS = {

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from slws_lab.spec.dimension import Dimension
 from slws_lab.spec.levels import Settings
-from slws_lab.spec.objectives import AnyObjective, Figure, Objective, Score, told_by_epochs
+from slws_lab.spec.objectives import ARCHITECTURE, AnyObjective, Limited, Objective, Score, told_by_epochs
 from slws_lab.spec.recipe import Spec, misplaced
 from slws_lab.spec.samplers import Hyperband, Median, Patient, Pruner, Sampler, SuccessiveHalving, Tpe
 
@@ -50,7 +50,7 @@ class SearchSpec(Spec):
         default_factory=baseline_first, description="Trials to begin with; what one leaves out is the baseline's."
     )
     objectives: list[Objective] = Field(default_factory=the_metric, min_length=1, max_length=4)
-    constraints: dict[Figure, Annotated[float, Field(gt=0)]] = Field(
+    constraints: dict[Limited, Annotated[float, Field(gt=0)]] = Field(
         default_factory=dict, description="Figure to the largest that is allowed."
     )
     parallel: Count | None = Field(None, description="Trials at a time; null: as many as there are slots.")
@@ -89,6 +89,11 @@ class SearchSpec(Spec):
         if self.constraints and self.sampler.name not in CONSTRAINED:
             raise misplaced(
                 f"sampler {self.sampler.name} knows no constraints; these do: {', '.join(CONSTRAINED)}", "constraints"
+            )
+        if self.sampler.name == "gp" and any(name in ARCHITECTURE for name in self.constraints):
+            raise misplaced(
+                "sampler gp never learns of what is over a budget before it is trained: take tpe or nsgaii",
+                "constraints",
             )
         if self.confirm is not None and several:
             raise misplaced("`confirm` needs one objective: of several nobody says which trial is best", "confirm")

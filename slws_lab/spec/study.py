@@ -114,7 +114,7 @@ class StudySpec(Spec):
             raise misplaced(
                 "a search needs its seeds as a number or a list: each trial is run with all of them", "seeds"
             )
-        if self.search and self.search.trials is None and self.search.minutes is None and self.budget is None:
+        if self.search and not (self.search.trials or self.search.minutes or self.search.finite or self.budget):
             raise misplaced("a search needs an end: `trials:` or `minutes:` under `search:`, or `budget:`", "search")
         return self
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import to_jsonable_python
 
 from slws_lab.errors import UserError, nearest
 from slws_lab.spec import checks, paths
@@ -141,11 +142,23 @@ def _own(study: Study, name: str) -> Any:
         return node
     try:
         node = Recipe.model_validate(paths.assign(study.recipe.data, study.spec.set)).model_dump(mode="json")
-    except ValidationError:  # it is whole only with what the space sets
-        return ...
+    except ValidationError:  # it is whole only with what the space sets, or has a mistake that is told later, at its place
+        return _default(name)
     for part in name.split("."):
         node = node.get(part, ...) if isinstance(node, dict) else ...
     return node
+
+
+def _default(name: str) -> Any:
+    """Return the default that a field has by itself; ... if it has none."""
+    if name not in paths.fields():
+        return ...
+    *parents, leaf = name.split(".")
+    model: Any = Recipe
+    for parent in parents:
+        model = model.model_fields[parent].annotation
+    field = model.model_fields[leaf]
+    return ... if field.is_required() else to_jsonable_python(field.get_default(call_default_factory=True))
 
 
 def _outside(study: Study, search: SearchSpec, name: str, value: Level, loc: tuple[str | int, ...]) -> UserError:

@@ -36,7 +36,8 @@ NOT_CODE = (":(exclude)reports", ":(exclude).slws")
 SECRET_FILES = (".env", ".env.*", "*.env", ".netrc", ".pypirc", "*.pem", "*.key", "id_rsa*", "id_ed25519*", "credentials*")  # fmt: skip
 NOT_SHOWN = tuple(f":(exclude,glob)**/{name}" for name in SECRET_FILES)
 SECRET_NAME = re.compile("token|secret|passw|credential|api_?key|access_?key|private_?key", re.IGNORECASE)
-IN_URL = re.compile(r"(?<=://)[^/\s]+@")
+# A password may hold `@` and `/` as they are: all up to the last `@` before a space or the next address, if a name or password is there.
+IN_URL = re.compile(r"(?<=://)(?=[^/\s]*[:@])(?:(?!://)\S)+@")
 SHORTEST_SECRET = 8  # a shorter value may be an ordinary word
 
 

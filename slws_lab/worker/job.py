@@ -57,7 +57,7 @@ def run_job(path: Path) -> None:
                 sys.exit(UNWRITABLE)
             line.put_aside()  # this one alone: the others go on
             continue
-        if status == "interrupted":
+        if status == "interrupted" and not line.wants():
             line.put_aside()
         if status == "failed" and _is_spoiled(attempt, place.resources):
             sys.exit(FRESH)

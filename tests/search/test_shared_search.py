@@ -3,64 +3,31 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from command.trainer import make_command_project
 from compose_file import services
 from conftest import Folder
 from faults.faults import kill_tree, left, processes, wait_for
 from native_stack import Stack, free_port, program
+from search.line_search import finish, make, start, trials
 
 from slws_lab.lab.project import Project
 from slws_lab.search.trial import Trial, counts
 from slws_lab.tracking import journal
 
 pytestmark = pytest.mark.postgres
-RECIPE = """\
-kind: command
-name: line
-command: "{python} main.py --lr {lr} --epochs {train.epochs} --seed {seed} --pause {pause} --output_dir {run.dir}"
-resume: "--resume {run.dir}/checkpoint.pth"
-fields:
-  lr: {type: float, value: 0.5, min: 0, max: 10}
-  train.epochs: {type: int, value: 3, min: 1}
-  pause: {type: float, value: 0.1, shape: false}
-metrics: {file: log.txt, step: epoch, counts_from: 0, names: {val/top1: test_acc1, train/loss: train_loss}}
-epochs: train.epochs
-"""
-STUDY = """\
-name: tiny
-question: Which rate is best?
-recipe: ../experiments/tiny.yaml
-metric: {name: val/top1}
-resources: {gpus: 0}
+SHARED = """\
 seeds: 1
+set: {pause: 0.1}
 search:
   space: {lr: {float: [0.1, 0.9]}}
   sampler: {name: tpe, n_startup_trials: 4}
   pruner: {name: median, n_startup_trials: 6}
   storage: $SHARED_SEARCH
   trials: TRIALS
-"""
-DRIVER = """\
-import sys
-sys.path[:0] = {paths!r}
-from slws_lab.lab import searching
-from slws_lab.lab.project import Project
-from slws_lab.lab.running import Options
-from slws_lab.launch import inventory
-from slws_lab.search import book
-book.STALE_S = 5.0  # for a trial whose process died before it named itself
-class Quiet:
-    def __init__(self, project): self.project = project
-    def start(self): pass
-    def finish(self): return ""
-searching.Shipping, searching.POLL_S, inventory.cores = Quiet, 0.05, lambda: 1
-searching.search(Project.open("studies/tiny.yaml"), Options("local"), lambda _: None)
 """
 
 
@@ -83,24 +50,13 @@ def database(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
         stack.stop()
 
 
-def make(path: Path, trials: int) -> Folder:
-    return make_command_project(path, STUDY.replace("TRIALS", str(trials)), RECIPE)
+def of(path: Path, trials: int) -> Folder:
+    return make(path, SHARED.replace("TRIALS", str(trials)))
 
 
-def start(folder: Folder) -> subprocess.Popen[str]:
-    tests = str(Path(__file__).parents[1])
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    command = [sys.executable, "-c", DRIVER.format(paths=[tests])]
-    return subprocess.Popen(command, cwd=folder.path, text=True, start_new_session=True, **pipes)  # type: ignore[call-overload, no-any-return]
-
-
-def finish(process: subprocess.Popen[str]) -> None:
-    out, err = process.communicate(timeout=180)
-    assert process.returncode == 0, out + err
-
-
-def trials(folder: Folder) -> tuple[Trial, ...]:
-    return Project.open(str(folder.study)).trials
+def begin(folder: Folder) -> subprocess.Popen[str]:
+    """Start a driver that takes its machine for one core."""
+    return start(folder, parallel=1, poll_s=0.05)
 
 
 def steps(folder: Folder, trial: Trial) -> list[int]:
@@ -114,8 +70,8 @@ def steps(folder: Folder, trial: Trial) -> list[int]:
 def test_two_drivers_share_a_search_and_one_that_is_killed_leaves_its_trials_to_the_other(
     tmp_path: Path, database: str
 ) -> None:
-    first, second = make(tmp_path / "first", 14), make(tmp_path / "second", 14)
-    killed, other = start(first), start(second)  # at once, so that both find an empty database
+    first, second = of(tmp_path / "first", 14), of(tmp_path / "second", 14)
+    killed, other = begin(first), begin(second)  # at once, so that both find an empty database
     begun = [folder.workspace / "runs" for folder in (first, second)]
     wait_for(
         lambda: all(len(list(runs.glob("*"))) >= 2 for runs in begun) or None not in (killed.poll(), other.poll()),
@@ -148,8 +104,8 @@ def test_two_drivers_share_a_search_and_one_that_is_killed_leaves_its_trials_to_
 
 
 def test_two_drivers_that_both_live_share_the_trials_and_end_together(tmp_path: Path, database: str) -> None:
-    folders = [make(tmp_path / name, 10) for name in ("first", "second")]
-    drivers = [start(folder) for folder in folders]
+    folders = [of(tmp_path / name, 10) for name in ("first", "second")]
+    drivers = [begin(folder) for folder in folders]
     for driver in drivers:
         finish(driver)
     found = trials(folders[0])

@@ -315,6 +315,21 @@ def test_text_is_rid_of_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("postgresql://me:pa@ss/w:rd@host/db is away", "postgresql://host/db is away"),
+        ("postgresql://me:pa/ss@host/db", "postgresql://host/db"),
+        ("postgresql://me:12/3@4@host:5432/db?a=b", "postgresql://host:5432/db?a=b"),
+        ("a://u:p@h1/x,b://u:q/@r@h2/y;c://h3/z ask me@home", "a://h1/x,b://h2/y;c://h3/z ask me@home"),
+        ("see https://host/package@1.0 and https://host:80/c or me@home", "see https://host/package@1.0 and https://host:80/c or me@home"),
+        ("sqlite:////home/a@b/c:d@e", "sqlite:////home/a@b/c:d@e"),
+    ],
+)  # fmt: skip
+def test_a_password_with_any_sign_is_taken_out_whole_and_no_other_address(text: str, left: str) -> None:
+    assert provenance.redacted(text) == left
+
+
 def git(folder: Path, *arguments: str) -> None:
     identity = ["-c", "user.name=x", "-c", "user.email=x@x", "-c", "commit.gpgsign=false"]
     subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import pathlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from slws_lab.analysis.statistics import Paired
 from slws_lab.spec import level_text
 from slws_lab.spec.levels import Level, Settings
 from slws_lab.spec.objectives import AnyObjective, Goal
@@ -282,7 +284,7 @@ class Gap:
         trial: Number of its trial; None for the baseline.
         searched: Its value in the search; NaN for a baseline that was no trial.
         confirmed: Its mean over the fresh seeds.
-        low: Lower end of the mean's 95 % t interval; None under two seeds.
+        low: Lower end of the mean's t interval, at the study's level; None under two seeds.
         high: Its upper end.
         n: How many fresh seeds finished.
         run_ids: Their runs.
@@ -296,3 +298,26 @@ class Gap:
     high: float | None
     n: int
     run_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What the test split said of a search's best setting and of its baseline.
+
+    Attributes:
+        best: Label of the best setting by its mean over fresh seeds.
+        figure: What was read: top1, top5 or loss.
+        weights: Of which weights: `last` or `ema`.
+        values: Seed to the best setting's value.
+        baseline: Seed to the baseline's.
+        difference: The best setting against the baseline, paired by seed.
+        file: Where it is kept.
+    """
+
+    best: str
+    figure: str
+    weights: str
+    values: Mapping[int, float]
+    baseline: Mapping[int, float]
+    difference: Paired
+    file: pathlib.Path

@@ -174,12 +174,14 @@ def explanation(known: Any, json: bool) -> None:
     if json:
         as_json({"run_id": record.run_id, "status": record.status, "identity": known.canonical, "spec": known.run.model_dump(mode="json"),
                  "attempts": [{"number": a.number, "status": a.status, "path": a.path} for a in known.attempts],
-                 "stale": known.stale, "result": record.result})  # fmt: skip
+                 "trials": [asdict(one) for one in known.tried], "stale": known.stale, "result": record.result})  # fmt: skip
         return
     out.print(
         f"[bold]{record.run_id}[/]  {record.status}" + (f": {escape(record.cause)}" if record.cause else ""),
         soft_wrap=True,
     )
+    for one in known.tried:
+        line(str(one))
     drawn = table("what makes its id", "value")
     for name, value in known.canonical.items():
         drawn.add_row(escape(name), escape(str(value)))

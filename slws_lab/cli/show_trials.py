@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from rich.markup import escape
 from slws_lab.cli.show import ui_command, views
 from slws_lab.cli.terminal import as_json, err, line, out, table
 from slws_lab.lab.standing import Standing
-from slws_lab.reports import wording
+from slws_lab.reports import search_words, wording
 from slws_lab.search.trial import front
 from slws_lab.spec import level_text
 from slws_lab.spec.dimension import Dimension
@@ -22,6 +21,8 @@ if TYPE_CHECKING:  # what executes takes time to import
     from slws_lab.lab.confirming import Confirmed
     from slws_lab.lab.executing import Outcome
     from slws_lab.lab.foreseeing import Outlook
+    from slws_lab.lab.planning import PlannedRun
+    from slws_lab.lab.triage import Lost
 
 COLOURS = {
     "complete": "green",
@@ -73,20 +74,22 @@ def status(state: Standing, json: bool) -> None:
             "best": [trial.number for trial in state.best[:SHOWN]], "trials": [asdict(trial) for trial in state.trials],
             "confirmation": None if state.confirmation is None else {
                 "study": state.confirmation.project.study.spec.name, "missing": len(state.confirmation.todo),
-                "runs": len(state.confirmation.runs)},
+                "runs": len(state.confirmation.runs),
+                "failed": [{"run_id": run.run_id, "status": run.record.status, "cause": run.record.cause}
+                           for run in _unfinished(state.confirmation.runs)]},
         })  # fmt: skip
         return
     _table(state)
     for trial in state.trials:
         if trial.state in ("failed", "infeasible"):
-            line(
-                f"trial {trial.number} {trial.state}: {trial.cause.splitlines()[0] if trial.cause else 'no cause recorded'}"
-            )
+            line(f"trial {trial.number} {trial.state}: {_short_cause(trial.cause)}")
     line(_tried(state) + (f"; the search has ended: {state.ended}" if state.ended else ""))
     if state.confirmation is not None:
         again = state.confirmation
         missing = f"{len(again.todo)} of {len(again.runs)} runs are missing" if again.todo else "complete"
         line(f"confirmation {again.project.study.spec.name}: {missing}")
+        for run in _unfinished(again.runs):
+            line(f"    {run.arm.label} · seed {run.seed} {run.record.status}: {_short_cause(run.record.cause)}")
     line("complete" if state.complete else f"go on: slws run {state.project.study.source.path}")
 
 
@@ -100,6 +103,7 @@ def outcome(
             "name": study.spec.name, "drawn": ended.started, "interrupted": ended.interrupted, "seconds": ended.seconds,
             "ended": state.ended, "complete": state.complete, "states": dict(state.counts),
             "best": [asdict(trial) for trial in state.best[:SHOWN]], "gaps": [asdict(gap) for gap in confirmed.gaps] if confirmed else None,
+            "confirmation": _as_data(confirmed) if confirmed else None,
             "report": str(state.project.report_folder), "mirror": mirror,
         })  # fmt: skip
         return
@@ -111,13 +115,10 @@ def outcome(
     if written is not None:
         views(written)
     if confirmed is not None:
-        _confirmed(confirmed)
+        _confirmed(confirmed, state)
     line(f"{wording.plural(ended.started, 'trial')} drawn in {ended.seconds:.0f} s; {_tried(state)}.")
-    for lost in ended.failed:
-        err.print(
-            f"[red]{escape(lost.label)} · seed {lost.seed} {lost.status}:[/] {escape(lost.cause)}", soft_wrap=True
-        )
-        err.print(f"    log: {lost.log}", markup=False, soft_wrap=True)
+    _failed(ended.failed)
+    _failed(confirmed.outcome.failed if confirmed is not None else (), "confirmation: ")
     if written is not None:
         line(f"Report: {state.project.report_folder / 'report.html'}")
         if confirmed is not None and confirmed.report is not None:
@@ -131,12 +132,36 @@ def outcome(
     line(f"Optuna's dashboard:  slws ui {study.source.path} --optuna")
 
 
-def _confirmed(confirmed: Confirmed) -> None:
+def _failed(failed: Sequence[Lost], of: str = "") -> None:
+    for lost in failed:
+        err.print(
+            f"[red]{of}{escape(lost.label)} · seed {lost.seed} {lost.status}:[/] {escape(lost.cause)}", soft_wrap=True
+        )
+        err.print(f"    log: {lost.log}", markup=False, soft_wrap=True)
+
+
+def _unfinished(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """Return the runs that ended without a value."""
+    return [run for run in runs if run.record.status in ("failed", "diverged")]
+
+
+def _short_cause(cause: str) -> str:
+    return cause.splitlines()[0] if cause else "no cause recorded"
+
+
+def _as_data(confirmed: Confirmed) -> dict[str, Any]:
+    return {
+        "study": confirmed.confirming.project.study.spec.name,
+        "failed": [asdict(lost) for lost in confirmed.outcome.failed],
+        "notes": list(confirmed.notes),
+        "tested": asdict(confirmed.tested) if confirmed.tested else None,
+        "report": str(confirmed.report.folder) if confirmed.report else None,
+    }
+
+
+def _confirmed(confirmed: Confirmed, state: Standing) -> None:
     if confirmed.tested is not None:
-        read = confirmed.tested
-        means = [_mean(read.values), _mean(read.baseline)]
-        line(f"Test split, read once: {read.best} {means[0]:.4g}, baseline {means[1]:.4g} ({read.figure}, n={len(read.values)}); "
-             f"kept in {read.file}")  # fmt: skip
+        line(f"{search_words.tested_text(confirmed.tested, state.project.study.spec)} Kept in {confirmed.tested.file}")
     for note in confirmed.notes:
         line(note)
     if confirmed.report is not None:
@@ -222,14 +247,6 @@ def _text(value: Any) -> str:
         return wording.NOTHING
     level: Level = value
     return f"{level:.4g}" if isinstance(level, float) else level_text(level)
-
-
-def _mean(values: Mapping[int, float]) -> float:
-    return sum(values.values()) / len(values) if values else math.nan
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}" if math.isfinite(value) else wording.NOTHING
 
 
 def _short(name: str) -> str:

@@ -6,11 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
 from slws_lab.analysis import ResultTable
-from slws_lab.analysis.searching import Gap
+from slws_lab.analysis.searching import Gap, Tested
 from slws_lab.analysis.statistics import t_interval
 from slws_lab.lab.executing import Outcome, Watch
 from slws_lab.lab.inference import known
@@ -18,14 +19,15 @@ from slws_lab.lab.project import Project
 from slws_lab.lab.reporting import report
 from slws_lab.lab.running import Options, run
 from slws_lab.lab.shipping import PATIENCE_S, attempt
-from slws_lab.lab.testing import Tested, test_once
-from slws_lab.reports import Report
+from slws_lab.lab.testing import test_once
+from slws_lab.reports import Report, search_words
 from slws_lab.search import objectives
+from slws_lab.search.reading import name_of
 from slws_lab.search.trial import Trial, best
 from slws_lab.spec import Arm, Confirm, Recipe, SearchSpec
 from slws_lab.spec.handoff import arm_ids, confirmation
 from slws_lab.spec.objectives import goal_of
-from slws_lab.tracking import RunRecord
+from slws_lab.tracking import FINAL, RunRecord
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,13 @@ class Confirming:
     Attributes:
         project: The study that runs them again: `<search>-confirm`.
         search: What is confirmed.
+        name: The search's name in its storage, which another space, recipe or objective changes.
         trials: Arm id to its trial in the search; of the baseline None if it was none that counts.
     """
 
     project: Project
     search: SearchSpec
+    name: str
     trials: Mapping[str, Trial | None]
 
     @cached_property
@@ -47,11 +51,30 @@ class Confirming:
         """The records of its runs, as they were when first asked for."""
         return ResultTable.of(self.project.study, self.project.design, self.project.workspace)
 
+    @property
+    def test_file(self) -> Path:
+        """Where what is read of the test split is kept."""
+        return self.project.workspace.path / "searches" / f"{self.name}-test.json"
+
+    def best(self) -> Arm | None:
+        """Return the best setting by its mean of the search's first objective over all fresh seeds.
+
+        None while runs are missing, where the baseline has not finished with every seed, or where no setting has a value of each.
+        """
+        baseline, *others = self.project.design.arms
+        ended = all(record.status in FINAL for record in self.table.records.values())
+        if not ended or any(record.status != "finished" for record in self.table.arm_records(baseline.id)):
+            return None
+        gaps = [(self._gap(arm), arm) for arm in others]
+        means = [(gap.confirmed, arm) for gap, arm in gaps if gap.n == len(self.project.design.seeds)]
+        sign = 1 if goal_of(self.search.objectives[0], self.project.study.spec.metric) == "maximize" else -1
+        return max(means, key=lambda one: sign * one[0])[1] if means else None
+
     def gaps(self) -> tuple[Gap, ...]:
         """Return each setting's value in the search beside its mean over fresh seeds, the baseline last.
 
-        The search's value of what it chose is biased by the choice: the difference is the winner's curse. Both are of the search's
-        first objective, and the interval is Student's t over the fresh seeds.
+        The search's value of what it chose is biased by the choice; what the search's own seeds do, they do to the baseline too. Both
+        are of the search's first objective, and the interval is Student's t over the fresh seeds.
         """
         arms = self.project.design.arms
         return tuple(self._gap(arm) for arm in (*arms[1:], arms[0]))
@@ -131,7 +154,7 @@ def confirming(project: Project, trials: Sequence[Trial]) -> Confirming | None:
         return None
     again = confirmation(study, [first[i].settings for i in top])
     opened = Project.of(again, project.workspace.path, project.reports)
-    return Confirming(opened, search, {arm.id: first.get(arm.id) for arm in opened.design.arms})
+    return Confirming(opened, search, name_of(study), {arm.id: first.get(arm.id) for arm in opened.design.arms})
 
 
 def confirm(project: Project, trials: Sequence[Trial], options: Options, watch: Watch) -> Confirmed | None:
@@ -158,24 +181,7 @@ def confirm(project: Project, trials: Sequence[Trial], options: Options, watch: 
         return Confirmed(chosen, outcome, chosen.gaps())
     written = report(chosen.project)
     away = outcome.mirror or attempt(chosen.project, PATIENCE_S, report_only=True)
-    tested, notes = test_once(chosen.project, chosen.table)
+    tested, notes = test_once(chosen.project, chosen.best(), chosen.test_file)
     gaps = chosen.gaps()
-    said = (*beside_baseline(gaps), *notes, *([away] if away else []))
+    said = tuple(note for note in (search_words.looked_text(gaps, project.study.spec), *notes, away) if note)
     return Confirmed(chosen, outcome, gaps, written, tested, said)
-
-
-def beside_baseline(gaps: Sequence[Gap]) -> list[str]:
-    """Say what the best setting has beside the baseline, in the search and with fresh seeds; nothing where one of the values is missing.
-
-    A gap alone also holds what the search's own seeds do to every setting, the baseline too; a difference to the baseline does not.
-
-    Args:
-        gaps: See `Confirming.gaps`.
-    """
-    first, baseline = gaps[0], gaps[-1]
-    searched, fresh = first.searched - baseline.searched, first.confirmed - baseline.confirmed
-    if not (math.isfinite(searched) and math.isfinite(fresh)):
-        return []
-    return [
-        f"beside the baseline trial {first.trial} has {searched:+.4g} in the search and {fresh:+.4g} with fresh seeds"
-    ]

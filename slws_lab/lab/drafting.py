@@ -11,10 +11,11 @@ from string import Template
 
 from slws_lab.errors import UserError, nearest
 from slws_lab.spec import AnyRecipe, Recipe, Study, expand, find_root, load_any_recipe, load_study, resolve_stages
+from slws_lab.spec.search_checks import check_search
 from slws_lab.tracking import write_text
 
 RECIPE = "experiments/shufflemamba_micro_digits.yaml"  # in the root; where there is none, --recipe must name one
-TEMPLATES = ("probability", "schedules", "components", "sizes", "labels", "decay")
+TEMPLATES = ("probability", "schedules", "components", "sizes", "labels", "decay", "search")
 
 
 def title(template: str) -> str:
@@ -46,7 +47,10 @@ def draft(name: str, template: str | None, recipe: Path | None = None) -> Study:
     write_text(path, Template(_text(template)).substitute(values))
     try:
         study = load_study(path)
-        expand(study)
+        if study.spec.search is None:
+            expand(study)
+        else:
+            check_search(study)
     except UserError as error:
         path.unlink()
         raise UserError(f"template '{template}' does not fit this recipe: {error.given}", where=str(place),

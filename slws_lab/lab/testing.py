@@ -2,46 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from slws_lab.analysis import ResultTable, estimates
-from slws_lab.analysis.statistics import Paired, paired
+from slws_lab.analysis.searching import Tested
+from slws_lab.analysis.statistics import paired
 from slws_lab.errors import SlwsError
 from slws_lab.lab.evaluating import Options, evaluate_run
 from slws_lab.lab.project import Project
-from slws_lab.spec import Metric
-from slws_lab.tracking import FINAL, read_json, write_json
+from slws_lab.spec import Arm, Design, StudySpec
+from slws_lab.tracking import read_json, write_json
 
 KEPT = ("top1", "top5", "loss", "ece", "n")
-
-
-@dataclass(frozen=True)
-class Tested:
-    """What the test split said.
-
-    Attributes:
-        best: Label of the best setting by its mean over fresh seeds.
-        figure: What was read: top1, top5 or loss.
-        weights: Of which weights: `last` or `ema`.
-        values: Seed to the best setting's value.
-        baseline: Seed to the baseline's.
-        difference: The best setting against the baseline, paired by seed.
-        file: Where it is kept.
-    """
-
-    best: str
-    figure: str
-    weights: str
-    values: Mapping[int, float]
-    baseline: Mapping[int, float]
-    difference: Paired
-    file: Path
 
 
 @dataclass
@@ -59,62 +34,67 @@ class _Kept:
         found = read_json(path)
         return None if found is None else cls(path, **found)
 
+    @property
+    def missing(self) -> list[str]:
+        return [run_id for arm in self.runs.values() for run_id in arm.values() if run_id not in self.read]
+
     def save(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_json(self.path, {"best": self.best, "arm_id": self.arm_id, "runs": self.runs, "read": self.read})
 
 
-def test_once(project: Project, table: ResultTable) -> tuple[Tested | None, list[str]]:
+def test_once(project: Project, best: Arm | None, path: Path) -> tuple[Tested | None, list[str]]:
     """Evaluate the best setting and the baseline of a confirmation on the test split, unless that was done before.
 
     Args:
         project: The confirmation.
-        table: Its results.
+        best: The best setting, whose runs and those of the baseline have all finished; None while there is none.
+        path: Where what was read is kept: of this search alone.
 
     Returns:
         What was read, None if nothing was; and what a reader must know, a sentence each.
     """
     if project.study.command is not None:
         return None, ["the runs are a command's: of a test split only the command knows, so none was read"]
-    path = project.workspace.path / "searches" / f"{project.study.spec.name}-test.json"
     kept = _Kept.at(path)
-    chosen = _choice(table, path)
     if kept is None:
-        if chosen is None:
+        if best is None:
             return None, [
                 "the test split was not read: it waits until the baseline and a setting have finished with every seed"
             ]
-        kept = chosen
+        kept = _chosen(project.design, best, path)
         kept.save()
-    missing = [run_id for arm in kept.runs.values() for run_id in arm.values() if run_id not in kept.read]
+    missing = kept.missing
     notes = [] if missing else [f"the test split was read before, and is not read again: {path}"]
-    if chosen is not None and chosen.arm_id != kept.arm_id:
-        notes.append(f"it was read for {kept.best}, the best at that time; now {chosen.best} is, by its fresh mean")
+    if best is not None and best.id != kept.arm_id:
+        notes.append(f"it was read for {kept.best}, the best at that time; now {best.label} is, by its fresh mean")
     try:
         for run_id in missing:
             kept.read[run_id] = _evaluate(project, run_id)
             kept.save()
     except SlwsError as error:
         return None, [*notes, f"the test split could not be read whole ({error}); the same command goes on with it"]
-    return _tested(kept, project.study.spec.metric, project.study.spec.comparisons.alpha), notes
+    return _tested(kept, project.study.spec), notes
 
 
-def _choice(table: ResultTable, path: Path) -> _Kept | None:
-    """Return what is to be read: the best setting by its mean over all seeds, and the baseline; None while runs are missing."""
-    if any(record.status not in FINAL for record in table.records.values()):
-        return None
-    whole = [one for one in estimates(table) if one.mean is not None and one.n == len(table.design.seeds)]
-    baseline, sign = table.design.arms[0].id, 1 if table.study.metric.goal == "maximize" else -1
-    others = [one for one in whole if one.arm_id != baseline]
-    if not others or len(others) == len(whole):
-        return None
-    top = max(others, key=lambda one: sign * (one.mean or math.nan))
-    ids = table.design.run_ids
+def read_before(project: Project, path: Path) -> Tested | None:
+    """Return what was read of the test split, without reading it; None where it was not, or not whole.
+
+    Args:
+        project: The confirmation.
+        path: See `test_once`.
+    """
+    kept = _Kept.at(path)
+    return None if kept is None or kept.missing else _tested(kept, project.study.spec)
+
+
+def _chosen(design: Design, best: Arm, path: Path) -> _Kept:
+    """Return what is to be read: every run of the best setting and of the baseline."""
     runs = {
-        role: {str(seed): ids[arm_id, seed] for seed in table.design.seeds}
-        for role, arm_id in (("best", top.arm_id), ("baseline", baseline))
+        role: {str(seed): design.run_ids[arm.id, seed] for seed in design.seeds}
+        for role, arm in (("best", best), ("baseline", design.arms[0]))
     }
-    return _Kept(path, top.label, top.arm_id, runs)
+    return _Kept(path, best.label, best.id, runs)
 
 
 def _evaluate(project: Project, run_id: str) -> dict[str, Any]:
@@ -123,7 +103,8 @@ def _evaluate(project: Project, run_id: str) -> dict[str, Any]:
     return {kind: {name: one[name] for name in KEPT} for kind, one in found["weights"].items()}
 
 
-def _tested(kept: _Kept, metric: Metric, alpha: float) -> Tested:
+def _tested(kept: _Kept, study: StudySpec) -> Tested:
+    metric, alpha = study.metric, study.comparisons.alpha
     figure, weights = metric.name.removeprefix("val/"), "ema" if metric.weights == "ema" else "last"
     values, baseline = (
         {int(seed): float(kept.read[run_id][weights][figure]) for seed, run_id in kept.runs[role].items()}

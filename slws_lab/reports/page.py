@@ -30,7 +30,7 @@ class Image:
     uri: str
 
 
-def page(table: ResultTable, views: list[TableView], details: TableView, drawn: list[Drawn]) -> str:
+def page(table: ResultTable, views: list[TableView], details: TableView, drawn: list[Drawn], known_as: str = "") -> str:
     """Return report.html.
 
     Args:
@@ -38,6 +38,7 @@ def page(table: ResultTable, views: list[TableView], details: TableView, drawn: 
         views: The result table first, then what is shown beside it.
         details: Every contrast in full.
         drawn: The figures; an empty one is left out.
+        known_as: What commands call the study; empty for its name.
     """
     main = replace(views[0], title="Results by arm")
     shown = {
@@ -48,6 +49,7 @@ def page(table: ResultTable, views: list[TableView], details: TableView, drawn: 
     return html_templates().get_template("report.html.j2").render(
         **styled("report.css"),
         study=table.study,
+        known_as=known_as or table.study.name,
         answer=answer(table),
         summary=_summary(table),
         shown=shown,

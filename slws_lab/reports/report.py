@@ -17,6 +17,7 @@ from slws_lab.reports.references import published
 from slws_lab.reports.tables import contrasts_view, main_view, published_view
 from slws_lab.reports.view import TableView
 from slws_lab.spec import Study
+from slws_lab.spec.handoff import known_as
 from slws_lab.tracking.files import write_all
 
 
@@ -59,7 +60,7 @@ def write_report(table: ResultTable, study: Study, out: Path) -> Report:
     written = {"records.csv": table.to_csv().encode(), **_tables(table, views)}
     written |= {f"figures/{d.name}.{kind}": getattr(d, kind) for d in drawn for kind in ("png", "svg")}
     details = contrasts_view(table)
-    written["report.html"] = page(table, views, details, drawn).encode()
+    written["report.html"] = page(table, views, details, drawn, known_as(study)).encode()
     written["manifest.json"] = manifest(table, study, [*views, details], written).encode()
     write_all({out / name: content for name, content in written.items()})
     return Report(out, tuple(out / name for name in written), answer(table), (main, *beside))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slws_lab.analysis import ResultTable
-from slws_lab.analysis.searching import Gap, SearchFindings
+from slws_lab.analysis.searching import Gap, SearchFindings, Tested
 from slws_lab.reports import facts, search_facts, search_words, wording
 from slws_lab.reports.formats import html_templates
 from slws_lab.reports.page import html, image, styled
@@ -44,10 +44,12 @@ class Confirmed:
     Attributes:
         report: The report of the confirming study; None if there is none.
         gaps: Each setting in the search and with fresh seeds.
+        tested: The best and the baseline on the test split; None if that was not read.
     """
 
     report: Report | None = None
     gaps: Sequence[Gap] = ()
+    tested: Tested | None = None
 
 
 def search_page(found: SearchFindings, table: ResultTable, shown: Shown, confirmed: Confirmed, out: Path) -> str:
@@ -71,6 +73,7 @@ def search_page(found: SearchFindings, table: ResultTable, shown: Shown, confirm
         trials=html(shown.trials),
         gap=html(shown.gap) if shown.gap is not None else "",
         confirmed=report.answer if report is not None else "",
+        tested=search_words.tested_text(confirmed.tested, table.study) if confirmed.tested is not None else "",
         link=_link(report, out),
         can_confirm=len(search.objectives) == 1,
         declared=search.confirm is not None,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slws_lab.analysis import ResultTable
-from slws_lab.analysis.searching import Gap, SearchFindings
+from slws_lab.analysis.searching import SearchFindings
 from slws_lab.reports import search_words
 from slws_lab.reports.formats import to_html, to_latex, to_markdown
 from slws_lab.reports.manifest import manifest
@@ -23,9 +23,7 @@ def write_search_report(
     table: ResultTable,
     study: Study,
     out: Path,
-    *,
-    confirmed: Report | None = None,
-    gaps: Sequence[Gap] = (),
+    confirmed: Confirmed | None = None,
 ) -> Report:
     """Write records.csv, trials.csv, the tables, the figures with their data, report.html and manifest.json.
 
@@ -34,12 +32,13 @@ def write_search_report(
         table: The results of all its trials.
         study: The study as loaded.
         out: The folder, made if absent; what else stands in it is left alone.
-        confirmed: The report of the confirming study; None if there is none.
-        gaps: What the best trials and the baseline had in the search, and with fresh seeds.
+        confirmed: How the best were run again; None if they were not.
     """
     from slws_lab.reports.search_data import figures_csv, trials_csv  # pandas and matplotlib take long to import
     from slws_lab.reports.search_figures import draw_search
 
+    confirmed = confirmed or Confirmed()
+    gaps = confirmed.gaps
     views = [best_view(found, table), *([gap_view(gaps, table)] if gaps else [])]
     trials, drawn = trials_view(found, table), draw_search(found, table.study)
     written = {
@@ -50,7 +49,7 @@ def write_search_report(
         **{f"figures/{one.name}.{kind}": getattr(one, kind) for one in drawn for kind in ("png", "svg")},
     }
     shown = Shown(views[0], trials, views[1] if gaps else None, drawn)
-    written["report.html"] = search_page(found, table, shown, Confirmed(confirmed, gaps), out).encode()
+    written["report.html"] = search_page(found, table, shown, confirmed, out).encode()
     written["manifest.json"] = manifest(table, study, [*views, trials], written).encode()
     write_all({out / name: content for name, content in written.items()})
     answer = search_words.answer(found, table.study, gaps)

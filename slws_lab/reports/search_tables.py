@@ -12,7 +12,6 @@ from slws_lab.reports import search_words, wording
 from slws_lab.reports.cells import cell
 from slws_lab.reports.view import Cell, Column, TableView
 from slws_lab.spec.levels import Settings
-from slws_lab.spec.objectives import Score
 
 BEST = 20  # trials in the table of the best
 LISTED = 200  # trials in the page's table of all; trials.csv has every one
@@ -53,40 +52,39 @@ def gap_view(gaps: Sequence[Gap], table: ResultTable) -> TableView:
     """Return what the best trials and the baseline had in the search, and with seeds that it never saw."""
     study = table.study
     objective = search_words.search_of(study).objectives[0]
-    value = search_words.title(objective, study.metric)
+    value, of = search_words.title(objective, study.metric), search_words.unit(study)
+    unit = f" ({of})" if of else ""
     columns = (
         Column("setting"), Column("trial", True), Column(f"{value}, in the search", True), Column("fresh seeds", True),
-        Column(f"{value}, fresh mean [95 % interval]", True), Column("looked better by", True),
+        Column(f"{value}, fresh mean [{wording.level(study)} interval]", True),
+        *(Column(f"{name}{unit}", True) for name in ("looked better by", "beyond the baseline")),
     )  # fmt: skip
-    rows = tuple(_gap_row(gap, table) for gap in gaps)
+    baseline = next((gap for gap in gaps if gap.trial is None), None)
+    rows = tuple(_gap_row(gap, baseline, table) for gap in gaps)
     notes = (
-        "Looked better by: value in the search less the mean over fresh seeds, with the sign turned where small is good. It is the "
-        "winner's curse where it is above zero for what the search chose. The intervals are of each mean alone (Student's t).",
+        "Looked better by: value in the search less the mean over fresh seeds, with the sign turned where small is good. It also holds "
+        "what the search's own seeds do to every setting. Beyond the baseline: the same less the baseline's own; above zero for what the "
+        "search chose, it is the winner's curse. The intervals are of each mean alone (Student's t).",
     )
     return TableView("confirmation", "The best again, with seeds that the search never saw", columns, rows, notes)
 
 
-def _gap_row(gap: Gap, table: ResultTable) -> tuple[Cell, ...]:
+def _gap_row(gap: Gap, baseline: Gap | None, table: ResultTable) -> tuple[Cell, ...]:
     study = table.study
     objective = search_words.search_of(study).objectives[0]
-    sign = 1 if search_words.goal(study) == "maximize" else -1
-    places = wording.decimals(objective.of or study.metric) if isinstance(objective, Score) else 4
 
     def text(number: float | None) -> str:
         return search_words.number(math.nan if number is None else number, objective, study.metric)
 
     mean = text(gap.confirmed) + (f" [{text(gap.low)}, {text(gap.high)}]" if gap.low is not None else "")
-    less = sign * (gap.searched - gap.confirmed)
-    trial = wording.NOTHING if gap.trial is None else str(gap.trial)
-    texts = (
-        gap.label,
-        trial,
-        text(gap.searched),
-        str(gap.n),
-        mean,
-        wording.signed(None if math.isnan(less) else less, places),
-    )
-    return tuple(cell(one, gap.run_ids) for one in texts)
+    trial = "baseline" if gap.trial is None else str(gap.trial)
+    looked = search_words.difference(search_words.looked_better(gap, study), study)
+    texts = (gap.label, trial, text(gap.searched), str(gap.n), mean, looked)
+    beyond, both = wording.NOTHING, gap.run_ids
+    if baseline is not None and baseline is not gap:
+        beyond = search_words.difference(search_words.beyond_baseline(gap, baseline, study), study)
+        both += baseline.run_ids
+    return (*(cell(one, gap.run_ids) for one in texts), cell(beyond, both))
 
 
 class _TrialTable:

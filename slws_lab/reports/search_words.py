@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from statistics import fmean
 
-from slws_lab.analysis.searching import Gap, Importance, SearchFindings, TrialRow
+from slws_lab.analysis.searching import Gap, Importance, SearchFindings, Tested, TrialRow
 from slws_lab.reports import wording
 from slws_lab.spec import Metric, StudySpec
 from slws_lab.spec.levels import Settings
@@ -71,6 +72,73 @@ def number(value: float, objective: AnyObjective, metric: Metric) -> str:
     if isinstance(objective, Score):
         return wording.number(value, wording.decimals(objective.of or metric))
     return f"{value:,.0f}" if abs(value) >= 1000 else short(value)
+
+
+def unit(study: StudySpec) -> str:
+    """Return the unit of a difference of the first objective: points, ms; empty for none."""
+    objective = search_of(study).objectives[0]
+    if isinstance(objective, Score):
+        return wording.delta_unit(objective.of or study.metric)
+    return UNITS.get(objective.name, "")
+
+
+def difference(value: float, study: StudySpec) -> str:
+    """Print a difference of the first objective with its sign; an en dash for NaN."""
+    objective = search_of(study).objectives[0]
+    places = wording.decimals(objective.of or study.metric) if isinstance(objective, Score) else 4
+    return wording.signed(None if math.isnan(value) else value, places)
+
+
+def looked_better(gap: Gap, study: StudySpec) -> float:
+    """Return by how much a setting looked better in the search than with fresh seeds; NaN where one of the values is missing."""
+    return (gap.searched - gap.confirmed) * (1 if goal(study) == "maximize" else -1)
+
+
+def beyond_baseline(gap: Gap, baseline: Gap, study: StudySpec) -> float:
+    """Return what remains of that without the baseline's own: the search's seeds do something to every setting, chosen or not."""
+    return looked_better(gap, study) - looked_better(baseline, study)
+
+
+def looked_text(gaps: Sequence[Gap], study: StudySpec) -> str:
+    """Say by how much the best setting looked better in the search; nothing where one of its values is missing.
+
+    Args:
+        gaps: The best setting first, the baseline last.
+        study: The search.
+    """
+    first, baseline = gaps[0], gaps[-1]
+    looked, beyond = looked_better(first, study), beyond_baseline(first, baseline, study)
+    if math.isnan(looked):
+        return ""
+    of = f" {unit(study)}".rstrip()
+    less = "unknown" if math.isnan(beyond) else difference(beyond, study) + of
+    return (
+        f"trial {first.trial} looked better in the search than with fresh seeds by {difference(looked, study)}{of}, "
+        f"beyond the baseline by {less}"
+    )
+
+
+def tested_text(tested: Tested, study: StudySpec) -> str:
+    """Say what the best setting and the baseline have on the test split, and how they differ.
+
+    Args:
+        tested: What was read.
+        study: The search, or what confirms it.
+    """
+    metric = Metric.of(f"val/{tested.figure}").model_copy(
+        update={"weights": "ema" if tested.weights == "ema" else "raw"}
+    )
+    places, found, of = wording.decimals(metric), tested.difference, wording.delta_unit(metric)
+    best, baseline = (
+        wording.number(fmean(values.values()), places) for values in (tested.values, tested.baseline) if values
+    )
+    ends = f"{wording.number(found.low, places)}, {wording.number(found.high, places)}"
+    interval = f" [{ends}] ({wording.level(study)} interval, paired by seed)" if found.low is not None else ""
+    return (
+        f"On the test split, read once, {tested.best} has {best} and the baseline {baseline}: mean "
+        f"{wording.metric_title(metric).replace('val/', 'test/')} of {wording.plural(found.n, 'seed')}; difference "
+        f"{' '.join(filter(None, (wording.signed(found.delta, places), of)))}{interval}."
+    )
 
 
 def short(value: float) -> str:

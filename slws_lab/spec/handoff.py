@@ -62,6 +62,13 @@ def confirmation(study: Study, settings: Sequence[Settings], seeds: int | None =
     return replace(given, spec=given.spec.model_copy(update=changed))
 
 
+def known_as(study: Study) -> str:
+    """Return what commands call a study: of a confirmation, which has no file of its own, its search's name."""
+    name = study.spec.name
+    searched = name.removesuffix(CONFIRM)
+    return searched if searched != name and study.source.data.get("name") == searched else name
+
+
 def judged_by(study: Study) -> Metric:
     """Return the metric by which what a search found is judged: its first objective's, where that is one, else the study's."""
     objective = study.spec.search.objectives[0] if study.spec.search else None

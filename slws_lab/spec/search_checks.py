@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 from slws_lab.errors import UserError, nearest
-from slws_lab.spec import checks, trials
+from slws_lab.spec import checks, handoff, trials
 from slws_lab.spec.expand import check_recipe
 from slws_lab.spec.levels import Settings
 from slws_lab.spec.load import Study
@@ -51,6 +51,8 @@ def check_search(study: Study) -> list[Settings]:
     for settings in corners:
         check_recipe(ordinary, settings)
     trials.enqueued(study)
+    if search.confirm:  # a name or seeds that leave no room for it, before anything is trained
+        handoff.confirmation(study, [])
     return [space.baseline, *(one for one in corners if one != space.baseline)]
 
 

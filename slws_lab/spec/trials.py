@@ -142,7 +142,7 @@ def _own(study: Study, name: str) -> Any:
         return node
     try:
         node = Recipe.model_validate(paths.assign(study.recipe.data, study.spec.set)).model_dump(mode="json")
-    except ValidationError:  # it is whole only with what the space sets, or has a mistake that is told later, at its place
+    except ValidationError:  # whole only with what the space sets, or with a mistake that is told later
         return _default(name)
     for part in name.split("."):
         node = node.get(part, ...) if isinstance(node, dict) else ...

@@ -20,7 +20,14 @@ from slws_lab.lab.drafting import RECIPE, TEMPLATES, title
 from slws_lab.spec import Recipe, expand, load_study
 from slws_lab.training import check
 
-ARMS = {"probability": 5, "schedules": 5, "components": 4, "sizes": 6, "labels": 6, "decay": 6}
+ARMS = {
+    "probability": 5,
+    "schedules": 5,
+    "components": 4,
+    "sizes": 6,
+    "labels": 6,
+    "decay": 6,
+}  # of those that are no search
 
 
 @pytest.fixture
@@ -50,7 +57,7 @@ def drawn(path: Path, width: int) -> list[str]:
 
 
 @pytest.mark.usefixtures("answering")
-@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("template", ARMS)
 def test_each_draft_can_be_planned_as_written(
     template: str, digits: Folder, slws: Slws, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -61,6 +68,29 @@ def test_each_draft_can_be_planned_as_written(
     assert load_study(written).spec.metric.weights == "ema"
     assert slws("plan", f"my-{template}", "--json", cwd=digits.path) == 0
     assert len(json.loads(capsys.readouterr().out)["arms"]) == ARMS[template]
+
+
+@pytest.mark.usefixtures("answering")
+def test_the_draft_of_a_search_can_be_planned_as_written(
+    digits: Folder, slws: Slws, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert {*ARMS, "search"} == set(TEMPLATES)
+    assert slws("study", "new", "mine", "--template", "search", cwd=digits.path) == 0
+    assert load_study(digits.path / "studies" / "mine.yaml").spec.metric.weights == "ema"
+    capsys.readouterr()
+    assert slws("plan", "mine", "--json", cwd=digits.path) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["search"]["trials"] == 12 and told["baseline"]["shuffle.schedule"] == "none"
+
+
+def test_a_recipe_that_the_draft_of_a_search_does_not_fit_is_named_and_no_draft_stays(
+    project: Folder, slws: Slws, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.recipe.write_text(project.recipe.read_text().replace("drop_path: 0.1", "drop_path: 0.5"))
+    arguments = ("study", "new", "mine", "--template", "search", "--recipe", project.recipe)
+    assert slws(*arguments, cwd=project.path) == 2
+    assert "template 'search' does not fit this recipe: the baseline's model.drop_path=0.5" in capsys.readouterr().err
+    assert not (project.path / "studies" / "mine.yaml").exists()
 
 
 def test_a_draft_of_another_recipe_judges_the_weights_that_it_has(project: Folder, slws: Slws) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -14,14 +15,21 @@ from command.trainer import make_command_project
 from conftest import Folder, make_project
 from scipy.stats import t
 
+from slws_lab.analysis import searching
+from slws_lab.analysis.statistics import Paired
+from slws_lab.cli import show_trials
 from slws_lab.errors import UserError
 from slws_lab.lab import data_checking, executing, science, testing
 from slws_lab.lab.confirming import Confirmed, confirm, confirming
 from slws_lab.lab.project import Project
 from slws_lab.lab.running import Options
+from slws_lab.lab.standing import Standing
+from slws_lab.lab.testing import read_before
 from slws_lab.launch import Work
+from slws_lab.reports.report import write_report
 from slws_lab.search.trial import Trial
 from slws_lab.spec import Recipe
+from slws_lab.spec.handoff import known_as
 from slws_lab.spec.levels import Settings
 from slws_lab.tracking import Attempt, RunFolder, journal, provenance, read_json, starts
 from slws_lab.training import check
@@ -143,9 +151,10 @@ def test_a_commands_search_is_confirmed_reported_and_mirrored_and_has_no_test_sp
     project = opened(folder, COMMAND.replace("top: 2", "top: 1"))
     found = confirmed(project, TRIALS)
     assert (found.outcome.started, found.outcome.failed, found.tested) == (6, (), None)
-    delta = found.gaps[0].confirmed - found.gaps[1].confirmed
+    looked, own = [gap.searched - gap.confirmed for gap in found.gaps]
     assert found.notes == (
-        f"beside the baseline trial 3 has +10.5 in the search and {delta:+.4g} with fresh seeds",
+        f"trial 3 looked better in the search than with fresh seeds by {looked:+.2f} points, "
+        f"beyond the baseline by {looked - own:+.2f} points".replace("-", "−"),
         "the runs are a command's: of a test split only the command knows, so none was read",
     )
     assert (folder.path / "reports/tiny-confirm/report.html").exists()
@@ -187,12 +196,12 @@ def test_the_test_split_is_read_once_of_the_best_and_the_baseline_when_every_run
     read: list[str] = []
     plain = testing.evaluate_run
 
-    def evaluate(name: str, options: Any, workspace: Path | None = None) -> dict[str, Any]:
+    def evaluate(name: str, options: Any, *places: Path) -> dict[str, Any]:
         if len(read) == 2:
             read.append("stopped")
             raise KeyboardInterrupt
         read.append(name)
-        return plain(name, options, workspace)
+        return plain(name, options, *places)
 
     def gone(*_: object) -> dict[str, Any]:
         raise UserError("the weights of x are gone")
@@ -200,15 +209,17 @@ def test_the_test_split_is_read_once_of_the_best_and_the_baseline_when_every_run
     monkeypatch.setattr(testing, "evaluate_run", evaluate)
     part = confirm(project, trials, Options("in_process", {"seed": "1"}), lambda _: None)
     assert part is not None and part.tested is None and [gap.n for gap in part.gaps] == [1, 1]
-    assert part.notes[0].startswith("the test split was not read") and read == []
+    assert part.notes[0].startswith("trial 1 looked better in the search") and read == []
+    assert part.notes[1].startswith("the test split was not read")
     with pytest.raises(KeyboardInterrupt):
         confirmed(project, trials)
     with monkeypatch.context() as patch:
         patch.setattr(testing, "evaluate_run", gone)
         stuck = confirmed(project, trials)
-    assert stuck.tested is None and "the weights of x are gone" in stuck.notes[0]
+    assert stuck.tested is None and "the weights of x are gone" in stuck.notes[1]
+    assert read_before(stuck.confirming.project, stuck.confirming.test_file) is None
     found = confirmed(project, trials)
-    assert found.outcome.started == 0 and found.tested is not None and found.notes == ()
+    assert found.outcome.started == 0 and found.tested is not None and len(found.notes) == 1
     tested = found.tested
     arms = found.confirming.project.design.arms
     runs = found.confirming.project.design.run_ids
@@ -227,10 +238,11 @@ def test_the_test_split_is_read_once_of_the_best_and_the_baseline_when_every_run
     assert len({one["last"]["n"] for one in kept.values()}) == 1
     again = confirmed(project, trials)
     assert again.tested == tested and len(read) == 6
-    assert again.notes == (f"the test split was read before, and is not read again: {tested.file}",)
+    assert again.notes[1:] == (f"the test split was read before, and is not read again: {tested.file}",)
+    assert read_before(again.confirming.project, again.confirming.test_file) == tested and len(read) == 6
     later = confirmed(project, [*trials, trial(4, 90.0, train__lr=0.03)])
     assert later.outcome.started == 3 and later.tested == tested and len(read) == 6
-    assert later.notes[1:] == (f"it was read for {tested.best}, the best at that time; now {later.gaps[0].label} is, by its fresh mean",)  # fmt: skip
+    assert later.notes[2:] == (f"it was read for {tested.best}, the best at that time; now {later.gaps[0].label} is, by its fresh mean",)  # fmt: skip
 
 
 @pytest.mark.usefixtures("alone")
@@ -243,5 +255,83 @@ def test_a_gap_is_of_the_searchs_objective_with_what_the_setting_costs(
     project = opened(make_project(tmp_path / "p"), study)
     found = confirmed(project, [Trial(1, {"train.lr": 0.03}, "complete", (30.0,), figures={"latency_ms": 4.0})])
     top, baseline = found.gaps
+    assert found.confirming.best() == found.confirming.project.design.arms[1]
     assert (top.searched, top.confirmed, top.n) == (30.0, 25.5, 3)  # twice the target's latency: half of 50, 51, 52
     assert baseline.n == 0 and math.isnan(baseline.confirmed)  # nobody measured its latency
+
+
+@pytest.mark.usefixtures("alone")
+def test_the_best_by_fresh_seeds_is_the_objectives_and_not_the_metrics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def faster(purse: object, path: Path, work: Work, should_stop: object) -> None:
+        """Leave an accuracy that grows with the rate; the larger rates are the slower ones, see below."""
+        attempt = Attempt(path)
+        starts.note_start(attempt, threads=1, made_by="planted")
+        spec = RunFolder(path.parent).spec()
+        journal.append(attempt.journal, 1, 1.0, {"val/top1": 40.0 + 100 * spec.train.lr + spec.seed})  # type: ignore[union-attr]
+        made = {"started": 1.0, "finished": 2.0, "device": "cpu", "threads": 1, "scan_backend": "", "epochs": 1}
+        attempt.finish({**made, "status": "finished", "cause": "", "provenance": provenance.gather(work.root)})
+
+    monkeypatch.setattr(executing, "_execute_here", faster)
+    monkeypatch.setattr(testing, "evaluate_run", lambda *_: {"weights": {"last": dict.fromkeys(testing.KEPT, 50.0)}})
+    for objective, chosen in (("{name: mnasnet, target_ms: 2.0, hard: true}", 0.01), ("latency_ms", 0.01)):
+        search = f"  objectives: [{objective}]\n  trials: 5"
+        project = opened(make_project(tmp_path / objective[:5].strip("{")), DIGITS.replace("  trials: 5", search))
+        slow = Trial(1, {"train.lr": 0.09}, "complete", (9.0,), figures={"latency_ms": 4.0})
+        quick = Trial(2, {"train.lr": 0.01}, "complete", (8.0,), figures={"latency_ms": 2.0})
+        found = confirmed(project, [slow, quick])
+        best = found.confirming.best()
+        assert best is not None and best.settings["train.lr"] == chosen
+        assert found.tested is not None and found.tested.best == best.label
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_changed_search_of_the_same_name_keeps_its_own_test_figures(tmp_path: Path) -> None:
+    project = opened(make_command_project(tmp_path / "p"), COMMAND)
+    first = confirming(project, TRIALS)
+    other = confirming(opened(make_command_project(tmp_path / "q"), COMMAND.replace("[1, 4]", "[1, 5]")), TRIALS)
+    assert first is not None and other is not None
+    assert first.test_file.name.startswith("tiny-") and first.test_file.name != other.test_file.name
+    assert first.test_file.parent == project.workspace.path / "searches"
+    longer = confirming(opened(make_command_project(tmp_path / "r"), COMMAND.replace("trials: 5", "trials: 9")), TRIALS)
+    assert longer is not None and longer.test_file.name == first.test_file.name  # the same search goes on
+
+
+def test_the_page_of_a_confirmation_names_a_study_that_commands_know(tmp_path: Path) -> None:
+    project = opened(make_command_project(tmp_path / "p"), COMMAND)
+    found = confirming(project, TRIALS)
+    assert found is not None
+    assert (known_as(found.project.study), known_as(project.study)) == ("tiny", "tiny")
+    page = (write_report(found.table, found.project.study, tmp_path / "out").folder / "report.html").read_text()
+    assert f"<pre>slws rerun tiny {next(iter(found.table.records))}</pre>" in page
+    named = opened(make_command_project(tmp_path / "q"), COMMAND.replace("name: tiny", "name: my-confirm"))
+    assert known_as(named.study) == "my-confirm"
+
+
+@pytest.mark.usefixtures("alone")
+def test_the_terminal_and_its_json_say_what_failed_in_the_confirmation_and_what_was_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = COMMAND.replace("train.epochs: {int: [1, 4]}", "do: [null, raise]").replace("trials: 5", "trials: 1")
+    project = opened(make_command_project(tmp_path / "p"), study)
+    found = confirmed(project, [trial(1, 70.0, lr=0.2, do="raise")])
+    assert len(found.outcome.failed) == 3
+    standing = Standing(project.with_trials((trial(1, 70.0, lr=0.2, do="raise"),)), "1 trials")
+    read = searching.Tested("lr=0.2", "top1", "last", {2: 5.0}, {2: 4.0}, Paired(1, 1.0), tmp_path / "kept.json")
+    ended = executing.Outcome(1, (), False, 1.0, "")
+    shown = replace(found, tested=read)
+    show_trials.outcome(standing, ended, shown, None, "", False)
+    out, err = capsys.readouterr()
+    assert err.count("confirmation: lr=0.2, do=raise") == 3 and err.count("    log: ") == 3
+    assert "difference +1.00 points. Kept in" in out
+    show_trials.outcome(standing, ended, shown, None, "", True)
+    said = json.loads(capsys.readouterr().out)["confirmation"]
+    assert said["study"] == "tiny-confirm" and len(said["failed"]) == 3 and said["report"] is None
+    assert said["tested"]["difference"]["delta"] == 1.0 and said["notes"] == list(found.notes)
+    show_trials.status(standing, False)
+    out = capsys.readouterr().out
+    assert out.count("do=raise · seed") == 3 and out.count(" failed: ") == 3
+    show_trials.status(standing, True)
+    failed = json.loads(capsys.readouterr().out)["confirmation"]["failed"]
+    assert len(failed) == 3 and all(one["cause"] for one in failed)

@@ -35,7 +35,7 @@ def told(folder: Folder) -> dict[int, tuple[Any, ...]]:
 def test_killed_again_and_again_at_random_moments_a_search_ends_as_if_nothing_had_been(tmp_path: Path) -> None:
     folder, moments = make(tmp_path, KILLED), random.Random(4)
     before: dict[int, tuple[Any, ...]] = {}
-    for kill in range(3):
+    for kill in range(2):
         process = start(folder)
         begun, at_most = folder.workspace / "runs", 2 * kill
         wait_for(

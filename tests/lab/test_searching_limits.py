@@ -32,8 +32,8 @@ resources: {gpus: 0}
 search:
   space: {model.args.depth: [1, 3]}
   sampler: {name: tpe, n_startup_trials: 1}
-  objectives: [metric, latency_ms]
-  constraints: {params: LARGEST}
+  objectives: [metric, latency_ms, images_per_s]
+  constraints: {params: LARGEST, peak_memory_mb: 100000}
   trials: 2
   enqueue: [{model.args.depth: 3}, {model.args.depth: 1}]
 """.replace("LARGEST", str(LARGEST))
@@ -91,7 +91,9 @@ def test_what_breaks_a_budget_is_not_trained_and_a_latency_is_measured_once_per_
     assert (deep.state, deep.values) == ("infeasible", ()) and deep.cause.startswith("params ")
     assert record_of(folder, deep).attempts == 0, "what is too large is not trained"
     assert flat.state == "complete" and flat.feasible
-    record, (accuracy, latency) = record_of(folder, flat), flat.values
+    record, (accuracy, latency, speed) = record_of(folder, flat), flat.values
+    assert speed == record.curves["train/images_per_s"][1] > 0
+    assert flat.figures["peak_memory_mb"] == record.curves["train/peak_memory_mb"][1] > 1
     assert accuracy == record.curves["val/top1"][1] and latency == flat.figures["latency_ms"] > 0
     assert {"flops", "latency_ms"} & set(flat.figures) == {"latency_ms"}, "only what was asked for"
     assert search(folder).started == 0 and len(measured) == 2

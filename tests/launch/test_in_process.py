@@ -58,19 +58,23 @@ def test_what_the_loop_raises_stops_the_run_and_is_no_failure_of_it(work: Work) 
     assert statuses(work) == [None, None]
 
 
-def test_a_run_that_lost_a_process_goes_back_and_one_that_was_stopped_does_not(
+def test_a_run_that_lost_a_process_goes_back_and_so_does_one_that_was_stopped_and_is_wanted_until_it_is_dropped(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("slws_lab.launch.feed.HELD_S", 0.0)
-    ends: Iterator[str] = iter(["lost", "interrupted", "finished"])
+    assert work.feed is not None
+    feed = Feed(work.feed)
+    ends: Iterator[str] = iter(["lost", "interrupted", "interrupted", "finished"])
     done: list[tuple[str, str]] = []
 
     def execute(path: Path, work: Work, should_stop: Callable[[], bool]) -> str:
         done.append((path.parent.name, next(ends)))
         if done[-1][1] == "finished":
             Attempt(path).finish({"status": "finished"})
+        elif len(done) == 3:
+            feed.drop(path)
         return done[-1][1]
 
     (job,) = InProcess(execute).start(work)
     assert [job.poll() for _ in range(5)] == [True] * 5
-    assert done == [("r0", "lost"), ("r0", "interrupted"), ("r1", "finished")]
+    assert done == [("r0", "lost"), ("r0", "interrupted"), ("r0", "interrupted"), ("r1", "finished")]

@@ -15,10 +15,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from slws_lab.analysis import ResultTable
+from slws_lab.analysis import ResultTable, searching
 from slws_lab.analysis.searching import Gap, SearchFindings
+from slws_lab.analysis.statistics import Paired
 from slws_lab.reports import Report
 from slws_lab.reports.manifest import check
+from slws_lab.reports.search_page import Confirmed
 from slws_lab.reports.search_report import write_search_report
 from slws_lab.search.findings import findings
 from slws_lab.search.trial import Trial
@@ -38,6 +40,10 @@ search:
 PRUNED = "  pruner: median\n  confirm: {top: 1}\n"
 BASELINE = {"shuffle.schedule": "none", "train.weight_decay": 0.05}
 CAUSE = "RuntimeError: <script>alert(1)</script> out of memory"
+TESTED = searching.Tested(
+    "rate & decay", "top1", "last", {1: 93.0, 2: 95.0, 3: 94.5}, {1: 91.0, 2: 92.0, 3: 91.5},
+    Paired(3, 2.6667, 1.2324, 4.1009), Path("kept.json"),
+)  # fmt: skip
 ONE = {"history", "importance", "slices", "contour", "contour-surface", "parallel"}
 
 
@@ -47,8 +53,8 @@ class Made:
     table: ResultTable
     found: SearchFindings
 
-    def write(self, out: Path, **more: Any) -> Report:
-        return write_search_report(self.found, self.table, self.study, out, **more)
+    def write(self, out: Path, confirmed: Confirmed | None = None) -> Report:
+        return write_search_report(self.found, self.table, self.study, out, confirmed)
 
 
 def make(folder: Path, trials: list[Trial], search: str = SEARCH, seeds: int = 1) -> Made:
@@ -111,7 +117,7 @@ def written(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Report:
         Gap("baseline", None, math.nan, 91.5, None, None, 1, runs[:1]),
     )
     confirming = Report(folder / "hunt-confirm", (), "Of 1 arm compared with the baseline, 1 helps.", ())
-    return made.write(folder / "hunt", confirmed=confirming, gaps=gaps)
+    return made.write(folder / "hunt", Confirmed(confirming, gaps, TESTED))
 
 
 def text(report: Report, name: str = "report.html") -> str:
@@ -193,8 +199,8 @@ def test_the_answer_names_the_best_and_what_fresh_seeds_say_and_no_verdict(writt
 
 def test_the_gap_is_what_the_search_saw_less_what_fresh_seeds_had(written: Report) -> None:
     rows = [[cell.text for cell in row] for row in written.views[1].rows]
-    assert rows[0] == ["rate & decay", "13", "95.25", "5", "94.00 [93.25, 94.75]", "+1.25"]
-    assert rows[1] == ["baseline", "–", "–", "1", "91.50", "–"]
+    assert rows[0] == ["rate & decay", "13", "95.25", "5", "94.00 [93.25, 94.75]", "+1.25", "–"]
+    assert rows[1] == ["baseline", "baseline", "–", "1", "91.50", "–", "–"]
     assert '<a href="../hunt-confirm/report.html">' in text(written)
 
 
@@ -203,7 +209,47 @@ def test_where_small_is_good_a_gap_turns_its_sign(tmp_path: Path) -> None:
 
     loss = make(tmp_path, [Trial(0, BASELINE, "complete", (0.5,))], "metric: {name: val/loss, goal: minimize}" + SEARCH)
     view = gap_view([Gap("x", 0, 0.5, 0.75, None, None, 2, ())], loss.table)
-    assert [cell.text for cell in view.rows[0]][-1] == "+0.2500"
+    assert [cell.text for cell in view.rows[0]][-2:] == ["+0.2500", "–"]
+
+
+def test_a_gap_is_told_beyond_what_the_searchs_seeds_did_to_the_baseline_with_unit_and_level(tmp_path: Path) -> None:
+    from slws_lab.reports.search_tables import gap_view
+    from slws_lab.reports.search_words import looked_text
+
+    made = make(tmp_path, [Trial(0, BASELINE, "complete", (91.0,))], "comparisons: {alpha: 0.1}" + SEARCH)
+    gaps = [Gap("x", 1, 95.25, 94.0, 93.0, 95.0, 2, ("a", "b")), Gap("usual", None, 91.0, 90.5, None, None, 1, ("c",))]
+    view = gap_view(gaps, made.table)
+    assert [column.name for column in view.columns][-3:] == [
+        "val/top1 (%), fresh mean [90 % interval]", "looked better by (points)", "beyond the baseline (points)"
+    ]  # fmt: skip
+    assert [[cell.text for cell in row][-2:] for row in view.rows] == [["+1.25", "+0.75"], ["+0.50", "–"]]
+    assert view.rows[0][-1].run_ids == ("a", "b", "c") and view.rows[1][1].text == "baseline"
+    said = "trial 1 looked better in the search than with fresh seeds by +1.25 points, beyond the baseline by"
+    assert looked_text(gaps, made.study.spec) == f"{said} +0.75 points"
+    unknown = replace(gaps[1], searched=math.nan)
+    assert looked_text([gaps[0], unknown], made.study.spec) == f"{said} unknown"
+    assert looked_text([replace(gaps[0], confirmed=math.nan), gaps[1]], made.study.spec) == ""
+
+
+def test_the_page_says_what_the_test_split_had_and_by_how_much_it_differs(written: Report) -> None:
+    assert (
+        "On the test split, read once, rate &amp; decay has 94.17 and the baseline 91.50: mean test/top1 (%) of 3 seeds; difference "
+        "+2.67 points [1.23, 4.10] (95 % interval, paired by seed)."
+    ) in text(written)
+    assert "draw by draw, if nothing interrupts it" in " ".join(text(written).split())
+
+
+def test_what_was_read_of_the_test_split_is_named_with_its_weights_and_without_a_unit_that_it_has_not(
+    made: Made,
+) -> None:
+    from slws_lab.reports.search_words import tested_text
+
+    loss = replace(
+        TESTED, figure="loss", weights="ema", values={1: 0.5}, baseline={1: 0.75}, difference=Paired(1, -0.25)
+    )
+    assert tested_text(loss, made.study.spec).endswith(
+        "has 0.5000 and the baseline 0.7500: mean test/loss, EMA of 1 seed; difference −0.2500."
+    )
 
 
 def test_pruned_and_failed_trials_are_told_apart(written: Report) -> None:

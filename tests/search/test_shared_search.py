@@ -56,7 +56,7 @@ def of(path: Path, trials: int) -> Folder:
 
 def begin(folder: Folder) -> subprocess.Popen[str]:
     """Start a driver that takes its machine for one core."""
-    return start(folder, parallel=1, poll_s=0.05)
+    return start(folder, parallel=1, poll_s=0.2)
 
 
 def steps(folder: Folder, trial: Trial) -> list[int]:

@@ -16,6 +16,7 @@ from slws_lab.spec.differences import differences
 from slws_lab.spec.dimension import Dimension
 from slws_lab.spec.handoff import arm_ids, confirmation, fresh_seeds
 from slws_lab.spec.levels import Factor, Settings
+from slws_lab.spec.search_checks import check_search
 from slws_lab.spec.trials import space_of, with_trials
 
 SPACE: dict[str, Any] = {
@@ -109,6 +110,19 @@ def test_fresh_seeds_end_where_seeds_end_and_a_long_name_is_refused(search_of: S
     with pytest.raises(UserError, match="too long for its confirmation"):
         confirmation(search_of(name="n" * 73), [FOUND])
     assert len(confirmation(search_of(name="n" * 72), [FOUND]).spec.name) == 80
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [({"name": "n" * 73}, "too long for its confirmation"), ({"seeds": [2**31 - 3]}, "no 3 fresh seeds")],
+)
+def test_what_leaves_no_room_for_a_confirmation_is_refused_before_the_search(
+    search_of: SearchOf, keys: dict[str, Any], says: str
+) -> None:
+    space = {"train.lr": {"log": [1e-3, 1e-1]}}
+    with pytest.raises(UserError, match=says):
+        check_search(search_of(space, search={"confirm": {"top": 2, "seeds": 3}}, **keys))
+    assert check_search(search_of(space, **keys))  # without one there is nothing to make room for
 
 
 def test_settings_that_train_the_same_share_an_id(search_of: SearchOf) -> None:

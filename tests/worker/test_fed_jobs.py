@@ -64,6 +64,7 @@ def test_a_worker_goes_on_with_others_when_one_is_stopped_which_ends_as_undistur
     jobs += Local().start(Work(folder.path, (), Resources(gpus=0), folder.workspace / "jobs", feed=feed.path))
     feed.add([stopped.path, short.path])
     until(jobs, lambda: len(list(journal.read(stopped.journal))) >= 2)
+    feed.drop(stopped.path)
     assert stopped.ask_to_stop()
     until(jobs, lambda: short.status)
     assert (stopped.status, starts.lines(stopped)[-1].get("stopped"), is_held(stopped.claim)) == (None, True, False)
@@ -74,6 +75,21 @@ def test_a_worker_goes_on_with_others_when_one_is_stopped_which_ends_as_undistur
     assert (stopped.status, (stopped.result() or {})["resumes"], differences(stopped, twin)) == ("finished", 1, [])
     pids = {line["pid"] for one in (stopped, twin, short) for line in starts.lines(one) if "pid" in line}
     assert len(pids) == 1
+
+
+def test_a_worker_goes_on_with_a_run_that_it_is_to_execute_though_somebody_else_has_stopped_it(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, jobs: list[Job]
+) -> None:
+    monkeypatch.setattr(inventory, "cores", lambda: 1)
+    shared = attempt(folder, 0, epochs=40)
+    feed = Feed.create(Feed.name(folder.workspace / "jobs"))
+    feed.add([shared.path])
+    jobs += Local().start(Work(folder.path, (), Resources(gpus=0), folder.workspace / "jobs", feed=feed.path))
+    until(jobs, lambda: len(list(journal.read(shared.journal))) >= 2)
+    assert shared.ask_to_stop()  # as another search does that has pruned it
+    until(jobs, lambda: shared.status)
+    assert (shared.status, (shared.result() or {})["resumes"]) == ("finished", 1)
+    feed.close()
 
 
 @pytest.mark.parametrize("begun", [False, True])

@@ -19,7 +19,7 @@ from slws_lab.analysis import searching
 from slws_lab.analysis.statistics import Paired
 from slws_lab.cli import show_trials
 from slws_lab.errors import UserError
-from slws_lab.lab import data_checking, executing, science, testing
+from slws_lab.lab import data_checking, executing, science, search_reporting, testing
 from slws_lab.lab.confirming import Confirmed, confirm, confirming
 from slws_lab.lab.project import Project
 from slws_lab.lab.running import Options
@@ -243,6 +243,13 @@ def test_the_test_split_is_read_once_of_the_best_and_the_baseline_when_every_run
     later = confirmed(project, [*trials, trial(4, 90.0, train__lr=0.03)])
     assert later.outcome.started == 3 and later.tested == tested and len(read) == 6
     assert later.notes[2:] == (f"it was read for {tested.best}, the best at that time; now {later.gaps[0].label} is, by its fresh mean",)  # fmt: skip
+    shown: list[Any] = []
+    opened_again = project.with_trials(tuple(trials))
+    monkeypatch.setattr(search_reporting, "write_report", lambda *_: None)
+    monkeypatch.setattr(search_reporting, "write_search_report", lambda *given: shown.append(given[-1]))
+    monkeypatch.setattr(Standing, "of", lambda _: Standing(opened_again, "5 trials"))
+    search_reporting.search_report(opened_again, again.confirming.table)
+    assert shown[0].tested == tested and shown[0].gaps == again.gaps and len(read) == 6
 
 
 @pytest.mark.usefixtures("alone")

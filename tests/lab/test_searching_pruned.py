@@ -62,8 +62,8 @@ def test_whoever_takes_a_pruned_run_while_the_search_goes_on_is_left_alone(
     monkeypatch.setenv("PAUSE", "0.3")
 
     def take_it(_: Progress) -> None:
-        found = [trial for trial in trials(folder) if trial.state == "pruned"]
-        if found and not claims:
+        found = [] if claims else [trial for trial in trials(folder) if trial.state == "pruned"]
+        if found:
             attempt = Workspace(folder.workspace).run(record_of(folder, found[0]).run_id).attempts()[0]
             claim = Claim.take(attempt.claim)
             claims.extend([claim] if claim else [])

@@ -64,8 +64,8 @@ def look_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a search in this process look often, take the machine for one of two cores, and leave out the mirror."""
     for place in (searching, executing):
         monkeypatch.setattr(place, "Shipping", Quiet)
-    monkeypatch.setattr(searching, "POLL_S", 0.1)
-    monkeypatch.setattr(in_process, "LOOK_S", 0.1)
+    monkeypatch.setattr(searching, "POLL_S", 0.02)
+    monkeypatch.setattr(in_process, "LOOK_S", 0.05)
     monkeypatch.setattr(inventory, "cores", lambda: 2)
 
 
@@ -104,7 +104,7 @@ def run(path: Path) -> Outcome:
     return running.run(Project.open(str(path)), Options("in_process"), lambda _: None)
 
 
-def start(folder: Folder, parallel: int = 2, poll_s: float = 0.1) -> subprocess.Popen[str]:
+def start(folder: Folder, parallel: int = 2, poll_s: float = 0.05) -> subprocess.Popen[str]:
     """Search in a process of its own, as `slws run` does."""
     command = [sys.executable, str(Path(__file__).with_name("driver.py")), str(parallel), str(poll_s)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

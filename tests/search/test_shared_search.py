@@ -25,7 +25,7 @@ set: {pause: 0.1}
 search:
   space: {lr: {float: [0.1, 0.9]}}
   sampler: {name: tpe, n_startup_trials: 4}
-  pruner: {name: median, n_startup_trials: 6}
+  pruner: {name: median, n_startup_trials: 4}
   storage: $SHARED_SEARCH
   trials: TRIALS
 """
@@ -70,7 +70,7 @@ def steps(folder: Folder, trial: Trial) -> list[int]:
 def test_two_drivers_share_a_search_and_one_that_is_killed_leaves_its_trials_to_the_other(
     tmp_path: Path, database: str
 ) -> None:
-    first, second = of(tmp_path / "first", 14), of(tmp_path / "second", 14)
+    first, second = of(tmp_path / "first", 10), of(tmp_path / "second", 10)
     killed, other = begin(first), begin(second)  # at once, so that both find an empty database
     begun = [folder.workspace / "runs" for folder in (first, second)]
     wait_for(
@@ -89,7 +89,7 @@ def test_two_drivers_share_a_search_and_one_that_is_killed_leaves_its_trials_to_
     found = trials(second)
     assert found == trials(first)
     assert [trial.number for trial in found] == list(range(len(found)))
-    assert 14 <= sum(counts(trial) for trial in found) <= 15  # both may draw the last one at the same moment
+    assert 10 <= sum(counts(trial) for trial in found) <= 11  # both may draw the last one at the same moment
     assert {trial.state for trial in found} <= {"complete", "pruned"}
     assert len({trial.settings["lr"] for trial in found}) == len(found), "a setting was drawn twice"
     assert {n: (found[n].state, found[n].values, found[n].ended) for n in before} == before, "something was told twice"
@@ -104,12 +104,12 @@ def test_two_drivers_share_a_search_and_one_that_is_killed_leaves_its_trials_to_
 
 
 def test_two_drivers_that_both_live_share_the_trials_and_end_together(tmp_path: Path, database: str) -> None:
-    folders = [of(tmp_path / name, 10) for name in ("first", "second")]
+    folders = [of(tmp_path / name, 6) for name in ("first", "second")]
     drivers = [begin(folder) for folder in folders]
     for driver in drivers:
         finish(driver)
     found = trials(folders[0])
-    assert 10 <= len(found) <= 11 and {trial.state for trial in found} <= {"complete", "pruned"}
+    assert 6 <= len(found) <= 7 and {trial.state for trial in found} <= {"complete", "pruned"}
     assert [trial.number for trial in found] == list(range(len(found)))
     assert len({trial.settings["lr"] for trial in found}) == len(found)
     shared = [[bool(steps(folder, trial)) for folder in folders] for trial in found]

@@ -72,7 +72,7 @@ class TrialRow:
 
     Attributes:
         number: Its number in the search.
-        state: running, complete, pruned, infeasible, failed or abandoned.
+        state: running, complete, pruned, infeasible or failed.
         settings: Dimension to value; one that is off is absent.
         values: One an objective; empty unless it is complete.
         feasible: Whether it keeps to all constraints.

@@ -17,7 +17,8 @@ ABSENT = "–"  # a factor that is off by `when`
 def drafted(study: Study) -> None:
     """Say where a draft is and what to do with it."""
     line(f"written: {study.source.path}")
-    line(f"edit it; then look at it with `slws study show {study.spec.name}` and `slws plan {study.spec.name}`")
+    shown = "" if study.spec.search else f"`slws study show {study.spec.name}` and "
+    line(f"edit it; then look at it with {shown}`slws plan {study.spec.name}`")
 
 
 def show(study: Study, design: Design) -> None:

@@ -30,7 +30,6 @@ COLOURS = {
     "failed": "red",
     "running": "yellow",
     "infeasible": "magenta",
-    "abandoned": "dim",
 }
 SHOWN = 10
 
@@ -217,7 +216,7 @@ def _size(state: Standing, likely: float | None, slots: int) -> str:
     search, seeds = state.search, len(state.project.study.spec.first_seeds)
     ends = [f"{search.trials} trials" if search.trials else "", f"{search.minutes:g} minutes" if search.minutes else "",
             f"{budget.device_hours:g} device-hours" if (budget := state.project.study.spec.budget) else ""]  # fmt: skip
-    said = f"ends after {' or '.join(filter(None, ends))}"
+    said = f"ends after {' or '.join(filter(None, ends)) or 'every combination was tried'}"
     runs = (search.trials or 0) * seeds
     if search.confirm:
         fresh = (search.confirm.top + 1) * search.confirm.seeds
@@ -227,7 +226,8 @@ def _size(state: Standing, likely: float | None, slots: int) -> str:
         return said + "; cost: not known before a run has finished; `slws plan STUDY --probe` measures a few steps"
     at_a_time = min(slots, search.parallel or slots)
     wall = f", {likely * runs / at_a_time / 60:.0f} minutes with {at_a_time} at a time" if at_a_time and runs else ""
-    spent = f": at most {likely * runs / 3600:.2g} device-hours in all{wall}" if runs else ""
+    what = "in all" if search.trials else "for the confirmation"
+    spent = f": at most {likely * runs / 3600:.2g} device-hours {what}{wall}" if runs else ""
     return f"{said}; a run takes up to {likely:.0f} s{spent}"
 
 

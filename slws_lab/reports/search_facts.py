@@ -69,7 +69,7 @@ def causes(found: SearchFindings) -> list[tuple[str, str, tuple[int, ...]]]:
     """Return the trials that have no value and were not pruned: state, cause and their numbers, grouped."""
     grouped: dict[tuple[str, str], list[int]] = {}
     for trial in found.trials:
-        if trial.state in ("failed", "infeasible", "abandoned"):
+        if trial.state in ("failed", "infeasible"):
             grouped.setdefault((trial.state, trial.cause or "no cause recorded"), []).append(trial.number)
     return [(state, cause, tuple(numbers)) for (state, cause), numbers in grouped.items()]
 

@@ -77,7 +77,7 @@ def _history(aspect: Aspect, value: str, usual: float | None, i: int) -> Drawn:
     ):
         _line(axes, points, label, look)
     _rug(axes, aspect.history, ("pruned",), ORANGE, "|", "pruned")
-    _rug(axes, aspect.history, ("failed", "infeasible", "abandoned"), SOFT, "x", "without a value")
+    _rug(axes, aspect.history, ("failed", "infeasible"), SOFT, "x", "without a value")
     axes.set(xlabel="trial", ylabel=value, xlim=(-0.8, max(p.number for p in aspect.history) + 0.8))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(loc="outside lower center", ncol=3)

@@ -21,7 +21,7 @@ TITLES = {
     "proxyless_reward": "ProxylessNAS's reward",
 }  # fmt: skip
 NAMED = 3  # confirmed settings that the answer names
-STATES = ("complete", "pruned", "infeasible", "failed", "abandoned", "running")
+STATES = ("complete", "pruned", "infeasible", "failed", "running")
 SAYS = {"complete": "completed", "infeasible": "over a budget and not trained", "running": "still running"}
 BIAS = (
     "The best of many trials looks better than it is: it was chosen for its value, luck included. These values rank trials and prove "

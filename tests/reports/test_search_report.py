@@ -275,7 +275,7 @@ def test_the_page_is_self_contained_and_escaped(written: Report) -> None:
     ("trials", "says"),
     [
         ([], "No trial has been made"),
-        ([Trial(0, BASELINE, "failed", cause="x"), Trial(1, {}, "abandoned")], "None of 2 trials has a value that counts (1 failed, 1 abandoned)"),
+        ([Trial(0, BASELINE, "failed", cause="x"), Trial(1, {}, "infeasible")], "None of 2 trials has a value that counts (1 over a budget and not trained, 1 failed)"),
         ([Trial(0, BASELINE, "complete", (90.0,), {1: 90.0})], "Of 1 trial, none has a better val/top1 (%) than the baseline (trial 0): 90.00."),
     ],
 )  # fmt: skip

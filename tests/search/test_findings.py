@@ -43,7 +43,7 @@ TRIALS = [
     done(3, linear(0.6), 97.0, feasible=False),
     Trial(4, linear(0.8), "failed", cause="out of memory"),
     done(5, linear(0.4, 0.1), 92.0),
-    Trial(6, {}, "abandoned"),
+    Trial(6, {}, "failed", cause="x"),
     Trial(7, linear(0.1), "infeasible", feasible=False, cause="latency_ms"),
 ]
 

@@ -83,9 +83,11 @@ def _value(objective: AnyObjective, metric: Metric, records: Sequence[RunRecord]
 
 def _time_to(objective: TimeTo, metric: Metric, record: RunRecord) -> float:
     """Return the seconds up to the end of the first epoch at which the metric is as good as the objective's value."""
-    seconds = presets.time_to(
-        record.curves.get(metric.key, {}), record.curves.get("train/seconds", {}), objective.value, metric.goal
-    )
+    clock = record.curves.get("train/seconds", {})
+    try:
+        seconds = presets.time_to(record.curves.get(metric.key, {}), clock, objective.value, metric.goal)
+    except ValueError as error:  # a run of an older version has no clock
+        raise NoValue(str(error)) from None
     if seconds is None:
         raise NoValue(f"{metric.key} never reached {objective.value:g}")
     return seconds

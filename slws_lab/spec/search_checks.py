@@ -10,7 +10,7 @@ from slws_lab.spec.expand import check_recipe
 from slws_lab.spec.levels import Settings
 from slws_lab.spec.load import Study
 from slws_lab.spec.metric import Metric
-from slws_lab.spec.objectives import OF_LOSS, PRESETS, Score, TimeTo
+from slws_lab.spec.objectives import OF_LOSS, PRESETS, Score
 from slws_lab.spec.recipe import Recipe
 from slws_lab.spec.samplers import Wilcoxon
 from slws_lab.spec.stages import resolve
@@ -33,9 +33,9 @@ def check_search(study: Study) -> list[Settings]:
     baseline = check_recipe(ordinary, space.baseline)
     for i, objective in enumerate(search.objectives):
         where = study.source.where(("search", "objectives", i))
-        if study.command is not None and not isinstance(objective, Score | TimeTo):
+        if study.command is not None and not isinstance(objective, Score):
             raise UserError(f"objective {objective.name}: of a command only its metrics are known", where=where,
-                            allowed="metric, time_to")  # fmt: skip
+                            allowed="metric")  # fmt: skip
         if isinstance(objective, PRESETS) and (study.spec.metric.goal == "minimize") != isinstance(objective, OF_LOSS):
             wants = "a loss" if isinstance(objective, OF_LOSS) else "an accuracy"
             raise UserError(f"objective {objective.name} is made of {wants}, and the study's metric is {study.spec.metric.name}",

@@ -16,7 +16,7 @@ from slws_lab.launch.feed import Listed
 from slws_lab.launch.launcher import FRESH, UNWRITABLE, LaunchError, Work
 from slws_lab.launch.warm import Waiting
 from slws_lab.tracking import Attempt, is_held, write_json
-from slws_lab.tracking.claim import owner_of
+from slws_lab.tracking.claim import silent_desk
 from slws_lab.tracking.starts import starts
 
 MAX_IDLE_DEATHS = 3
@@ -52,7 +52,7 @@ class WorkerProcess:
         self._cancelled = False
         self._rest_until: float | None = None
         self._launched = self._look_at = 0.0
-        self._silent = False
+        self._silent = set[Path]()
         write_json(self._file, {
             "root": str(work.root), "resources": work.resources.model_dump(mode="json"),
             "attempts": [str(attempt) for attempt in work.attempts], "feed": str(work.feed) if work.feed else None,
@@ -124,10 +124,9 @@ class WorkerProcess:
         if time.monotonic() < self._look_at:
             return
         self._look_at = time.monotonic() + LOOK_S
-        me = (socket.gethostname(), self._process.pid)
-        held = [a.claim for a in self._attempts() if (owner := owner_of(a.claim)) and (owner.host, owner.pid) == me]
-        silent = any(not is_held(claim) for claim in held)
-        if silent and self._silent:  # twice, since a file server may have stood still for a moment
+        me = socket.gethostname(), self._process.pid
+        silent = {desk for attempt in self._attempts() if (desk := silent_desk(attempt.claim, *me))}
+        if silent & self._silent:  # twice, since a file server may have stood still for a moment
             self._process.kill()
         self._silent = silent
 

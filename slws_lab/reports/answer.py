@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from slws_lab.analysis import VERDICTS, Contrast, ResultTable, contrasts, estimates
 from slws_lab.reports import looks, wording
-from slws_lab.reports.cells import beside_factors, beside_text
+from slws_lab.reports.tables.cells import beside_factors, beside_text
 
 NAMED = 3  # arms named for each verdict, the largest differences first
 SAYS = {

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from slws_lab.analysis import ResultTable
 from slws_lab.reports.answer import answer
-from slws_lab.reports.attribution import shapley_views
-from slws_lab.reports.doses import dose_views
-from slws_lab.reports.effects import effects_views
-from slws_lab.reports.formats import to_html, to_latex, to_markdown
+from slws_lab.reports.tables.attribution import shapley_views
+from slws_lab.reports.tables.doses import dose_views
+from slws_lab.reports.tables.effects import effects_views
+from slws_lab.reports.formats.all import to_html, to_latex, to_markdown
 from slws_lab.reports.manifest import manifest
-from slws_lab.reports.page import page
+from slws_lab.reports.page.page import page
 from slws_lab.reports.references import published
-from slws_lab.reports.tables import contrasts_view, main_view, published_view
+from slws_lab.reports.tables.main import contrasts_view, main_view, published_view
 from slws_lab.reports.view import TableView
 from slws_lab.spec import Study
 from slws_lab.spec.handoff import known_as
@@ -51,7 +51,7 @@ def write_report(table: ResultTable, study: Study, out: Path) -> Report:
     Raises:
         UserError: The study names published figures that there are not.
     """
-    from slws_lab.reports.figures import draw  # only here: importing matplotlib takes long
+    from slws_lab.reports.figures.draw import draw  # only here: importing matplotlib takes long
 
     main, beside = main_view(table), _published(table, study)
     further = [*effects_views(table), *shapley_views(table), *dose_views(table)]

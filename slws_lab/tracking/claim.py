@@ -136,6 +136,22 @@ def is_held(path: Path) -> bool:
     return found is not None and not (found.owner and found.owner.dead) and _silent_s(path, found) < STALE_S
 
 
+def silent_desk(path: Path, host: str, pid: int) -> Path | None:
+    """Return the desk of a claim that a process holds without a sign of life; None if it does not hold it, or is heard of.
+
+    A desk is of one taking: the same one at two looks is the same work, however short the works between them were.
+
+    Args:
+        path: The claim.
+        host: Name of the process's machine.
+        pid: Its number.
+    """
+    found = _look(path)
+    if found is None or found.owner is None or (found.owner.host, found.owner.pid) != (host, pid):
+        return None
+    return found.desk if _silent_s(path, found) >= STALE_S else None
+
+
 def ask_to_stop(path: Path) -> bool:
     """Ask a claim's owner to stop what it does with it; return whether there is one.
 

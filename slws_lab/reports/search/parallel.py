@@ -11,7 +11,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.patheffects import withStroke
 
 from slws_lab.analysis.searching import Aspect, Axis
-from slws_lab.reports import search_words
+from slws_lab.reports.search import words as search_words
 
 OFF = -0.16  # where a line meets a dimension that is off, below its lower end
 HALO = [withStroke(linewidth=2.2, foreground="white")]

@@ -9,8 +9,8 @@ from itertools import combinations
 from slws_lab.analysis import CORRECTIONS, Effect, ResultTable, effects
 from slws_lab.analysis.effects import corrected
 from slws_lab.reports import looks, wording
-from slws_lab.reports.cells import cell
-from slws_lab.reports.grids import Grid, arms_of, cautions, crossed, obstacle, whole_runs
+from slws_lab.reports.tables.cells import cell
+from slws_lab.reports.tables.grids import Grid, arms_of, cautions, crossed, obstacle, whole_runs
 from slws_lab.reports.view import Cell, Column, TableView
 from slws_lab.spec import level_text
 

@@ -12,8 +12,8 @@ from slws_lab.analysis.dose import MIN_DOSES, off_arms
 from slws_lab.analysis.statistics import adjust
 from slws_lab.errors import UserError
 from slws_lab.reports import looks, wording
-from slws_lab.reports.cells import cell
-from slws_lab.reports.grids import cautions, known_settings, whole_runs
+from slws_lab.reports.tables.cells import cell
+from slws_lab.reports.tables.grids import cautions, known_settings, whole_runs
 from slws_lab.reports.view import Cell, Column, TableView
 from slws_lab.spec import dotted, level_text
 from slws_lab.spec.levels import Level, Settings

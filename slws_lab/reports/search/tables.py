@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 
 from slws_lab.analysis import ResultTable
 from slws_lab.analysis.searching import Gap, SearchFindings, TrialRow
-from slws_lab.reports import search_words, wording
-from slws_lab.reports.cells import cell
+from slws_lab.reports import wording
+from slws_lab.reports.search import words as search_words
+from slws_lab.reports.tables.cells import cell
 from slws_lab.reports.view import Cell, Column, TableView
 from slws_lab.spec.levels import Settings
 

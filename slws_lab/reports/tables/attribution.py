@@ -9,9 +9,9 @@ from math import factorial
 from slws_lab.analysis import Effect, ResultTable, shapley
 from slws_lab.analysis.shapley import MAX_COMPONENTS
 from slws_lab.reports import looks, wording
-from slws_lab.reports.cells import cell
-from slws_lab.reports.effects import effect_cells, effect_columns, numbers_note
-from slws_lab.reports.grids import Grid, arms_of, cautions, obstacle, whole_runs
+from slws_lab.reports.tables.cells import cell
+from slws_lab.reports.tables.effects import effect_cells, effect_columns, numbers_note
+from slws_lab.reports.tables.grids import Grid, arms_of, cautions, obstacle, whole_runs
 from slws_lab.reports.view import Cell, Column, TableView
 from slws_lab.spec import level_text
 from slws_lab.spec.blocks import Block

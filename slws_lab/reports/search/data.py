@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from slws_lab.analysis.searching import Aspect, Contour, SearchFindings
-from slws_lab.reports import search_words
+from slws_lab.reports.search import words as search_words
 from slws_lab.spec import StudySpec
 
 Rows = list[dict[str, Any]]

@@ -8,7 +8,7 @@ from typing import Any
 
 from slws_lab.analysis import CORRECTIONS, ResultTable
 from slws_lab.reports import looks, wording
-from slws_lab.reports.cells import cell
+from slws_lab.reports.tables.cells import cell
 from slws_lab.reports.view import Cell, Column, TableView
 from slws_lab.tracking import RunRecord
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from slws_lab.analysis import Best, Contrast, Estimate, ResultTable, Undeclared, confounded
 from slws_lab.reports import looks, wording
-from slws_lab.reports.cells import beside_factors
+from slws_lab.reports.tables.cells import beside_factors
 from slws_lab.spec import CommandRecipe, StudySpec
 
 

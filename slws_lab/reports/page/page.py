@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from slws_lab.analysis import ResultTable
-from slws_lab.reports import facts, looks, wording
+from slws_lab.reports import looks, wording
+from slws_lab.reports.page import facts
 from slws_lab.reports.answer import answer
-from slws_lab.reports.formats import html_templates, to_html
+from slws_lab.reports.formats.all import html_templates, to_html
 from slws_lab.reports.view import TableView
 
 if TYPE_CHECKING:
-    from slws_lab.reports.figures import Drawn
+    from slws_lab.reports.figures.draw import Drawn
 
 
 @dataclass(frozen=True)

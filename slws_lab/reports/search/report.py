@@ -7,12 +7,12 @@ from pathlib import Path
 
 from slws_lab.analysis import ResultTable
 from slws_lab.analysis.searching import SearchFindings
-from slws_lab.reports import search_words
-from slws_lab.reports.formats import to_html, to_latex, to_markdown
+from slws_lab.reports.search import words as search_words
+from slws_lab.reports.formats.all import to_html, to_latex, to_markdown
 from slws_lab.reports.manifest import manifest
 from slws_lab.reports.report import Report
-from slws_lab.reports.search_page import Confirmed, Shown, search_page
-from slws_lab.reports.search_tables import best_view, gap_view, runs_of, trials_view
+from slws_lab.reports.search.page import Confirmed, Shown, search_page
+from slws_lab.reports.search.tables import best_view, gap_view, runs_of, trials_view
 from slws_lab.reports.view import TableView
 from slws_lab.spec import Study
 from slws_lab.tracking.files import write_all
@@ -34,8 +34,8 @@ def write_search_report(
         out: The folder, made if absent; what else stands in it is left alone.
         confirmed: How the best were run again; None if they were not.
     """
-    from slws_lab.reports.search_data import figures_csv, trials_csv  # pandas and matplotlib take long to import
-    from slws_lab.reports.search_figures import draw_search
+    from slws_lab.reports.search.data import figures_csv, trials_csv  # pandas and matplotlib take long to import
+    from slws_lab.reports.search.figures import draw_search
 
     confirmed = confirmed or Confirmed()
     gaps = confirmed.gaps

@@ -11,7 +11,8 @@ from rich.markup import escape
 from slws_lab.cli.show import ui_command, views
 from slws_lab.cli.terminal import as_json, err, line, out, table
 from slws_lab.lab.standing import Standing
-from slws_lab.reports import search_words, wording
+from slws_lab.reports import wording
+from slws_lab.reports.search import words as search_words
 from slws_lab.search.trial import front
 from slws_lab.spec import level_text
 from slws_lab.spec.dimension import Dimension

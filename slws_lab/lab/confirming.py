@@ -20,7 +20,8 @@ from slws_lab.lab.reporting import report
 from slws_lab.lab.running import Options, run
 from slws_lab.lab.shipping import PATIENCE_S, attempt
 from slws_lab.lab.testing import test_once
-from slws_lab.reports import Report, search_words
+from slws_lab.reports import Report
+from slws_lab.reports.search import words as search_words
 from slws_lab.search import objectives
 from slws_lab.search.reading import name_of
 from slws_lab.search.trial import Trial, best

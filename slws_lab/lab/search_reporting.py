@@ -8,8 +8,8 @@ from slws_lab.lab.standing import Standing
 from slws_lab.lab.testing import read_before
 from slws_lab.reports import Report
 from slws_lab.reports.report import write_report
-from slws_lab.reports.search_page import Confirmed
-from slws_lab.reports.search_report import write_search_report
+from slws_lab.reports.search.page import Confirmed
+from slws_lab.reports.search.report import write_search_report
 from slws_lab.search.findings import findings
 from slws_lab.spec import total_epochs
 

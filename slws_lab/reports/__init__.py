@@ -6,7 +6,7 @@ Importing it is light: pandas, scipy and matplotlib wait until a report is made.
 from __future__ import annotations
 
 from slws_lab.reports.answer import answer
-from slws_lab.reports.formats.all import to_html, to_latex, to_markdown
+from slws_lab.reports.formats import to_html, to_latex, to_markdown
 from slws_lab.reports.references import Published, published
 from slws_lab.reports.report import Report, write_report
 from slws_lab.reports.tables.main import contrasts_view, main_view, published_view

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from slws_lab.analysis import ResultTable
 from slws_lab.reports.answer import answer
-from slws_lab.reports.tables.attribution import shapley_views
-from slws_lab.reports.tables.doses import dose_views
-from slws_lab.reports.tables.effects import effects_views
-from slws_lab.reports.formats.all import to_html, to_latex, to_markdown
+from slws_lab.reports.formats import to_html, to_latex, to_markdown
 from slws_lab.reports.manifest import manifest
 from slws_lab.reports.page.page import page
 from slws_lab.reports.references import published
+from slws_lab.reports.tables.attribution import shapley_views
+from slws_lab.reports.tables.doses import dose_views
+from slws_lab.reports.tables.effects import effects_views
 from slws_lab.reports.tables.main import contrasts_view, main_view, published_view
 from slws_lab.reports.view import TableView
 from slws_lab.spec import Study
 from slws_lab.spec.handoff import known_as
 from slws_lab.tracking.files import write_all
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -51,19 +55,35 @@ def write_report(table: ResultTable, study: Study, out: Path) -> Report:
     Raises:
         UserError: The study names published figures that there are not.
     """
+    written = report_files(table, study)
+    write_all({out / name: content for name, content in written.items()})
+    first = (main_view(table), *_published(table, study))
+    return Report(out, tuple(out / name for name in written), answer(table), first)
+
+
+def report_files(table: ResultTable, study: Study, curves: pd.DataFrame | None = None) -> dict[str, bytes]:
+    """Return the files of a report: path within its folder -> content. Arguments and errors as of `write_report`.
+
+    Args:
+        table: The results.
+        study: The study as loaded.
+        curves: The training curves where the table has no journals to read them from.
+    """
     from slws_lab.reports.figures.draw import draw  # only here: importing matplotlib takes long
 
-    main, beside = main_view(table), _published(table, study)
-    further = [*effects_views(table), *shapley_views(table), *dose_views(table)]
-    views = [main, *further, *beside]
+    views, details = report_views(table, study), contrasts_view(table)
     drawn = draw(table)
     written = {"records.csv": table.to_csv().encode(), **_tables(table, views)}
     written |= {f"figures/{d.name}.{kind}": getattr(d, kind) for d in drawn for kind in ("png", "svg")}
-    details = contrasts_view(table)
     written["report.html"] = page(table, views, details, drawn, known_as(study)).encode()
     written["manifest.json"] = manifest(table, study, [*views, details], written).encode()
-    write_all({out / name: content for name, content in written.items()})
-    return Report(out, tuple(out / name for name in written), answer(table), (main, *beside))
+    return written
+
+
+def report_views(table: ResultTable, study: Study) -> list[TableView]:
+    """Return all tables of a report, the results first."""
+    further = [*effects_views(table), *shapley_views(table), *dose_views(table)]
+    return [main_view(table), *further, *_published(table, study)]
 
 
 def _published(table: ResultTable, study: Study) -> list[TableView]:

@@ -19,7 +19,7 @@ from slws_lab.lab import shipping
 from slws_lab.lab.project import Project
 from slws_lab.lab.reporting import report
 from slws_lab.lab.verifying import verify
-from slws_lab.reports import figures
+from slws_lab.reports.figures import draw as figures
 from slws_lab.tracking import mirror
 from slws_lab.tracking.audit import Fault
 from slws_lab.tracking.mirror_store import new_database

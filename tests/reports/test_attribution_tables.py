@@ -7,7 +7,7 @@ import pytest
 
 from slws_lab.analysis import shapley
 from slws_lab.reports import TableView, wording
-from slws_lab.reports.attribution import shapley_views
+from slws_lab.reports.tables.attribution import shapley_views
 
 FACTORS = (
     "factors: {model.drop_path: [0.0, 0.1], train.smoothing: [0.1, 0.0], train.clip_grad: [null, 1.0]}\nseeds: 4\n"

@@ -6,7 +6,7 @@ import numpy as np
 
 from slws_lab.analysis import dose_response
 from slws_lab.reports import TableView, wording
-from slws_lab.reports.doses import dose_views
+from slws_lab.reports.tables.doses import dose_views
 
 RATES = """
 factors:

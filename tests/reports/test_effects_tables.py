@@ -10,7 +10,7 @@ import pytest
 from slws_lab.analysis import effects
 from slws_lab.analysis.statistics import holm
 from slws_lab.reports import TableView, wording
-from slws_lab.reports.effects import effects_views
+from slws_lab.reports.tables.effects import effects_views
 
 TWO = """
 factors: {train.lr: [0.001, 0.002], train.weight_decay: [0.05, 0.1, 0.2]}

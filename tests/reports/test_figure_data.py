@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from slws_lab.analysis import estimates
-from slws_lab.reports import figure_data
-from slws_lab.reports.figures import BASELINE, MOST, draw, looks
+from slws_lab.reports.figures import data as figure_data
+from slws_lab.reports.figures.draw import BASELINE, MOST, draw, looks
 
 
 def test_accuracy_is_the_estimates_with_their_values(project) -> None:

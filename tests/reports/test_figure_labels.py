@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from matplotlib.figure import Figure
 
-from slws_lab.reports import figures
+from slws_lab.reports.figures import draw as figures
 
 RATES = (0.3626, 0.3726, 0.3826, 0.3926)
 ARMS = "\n".join(

@@ -10,9 +10,9 @@ import pytest
 
 from slws_lab.analysis import ResultTable, allotment, contrasts
 from slws_lab.reports import TableView, answer, contrasts_view, main_view, wording
-from slws_lab.reports.effects import effects_views
-from slws_lab.reports.facts import design_facts, runs_view
-from slws_lab.reports.page import page
+from slws_lab.reports.page.facts import design_facts, runs_view
+from slws_lab.reports.page.page import page
+from slws_lab.reports.tables.effects import effects_views
 
 BODY = "factors: {train.lr: [0.001, 0.002, 0.003]}\ndesigns: [{one_at_a_time: [train.lr]}]\nseeds: {min: 3, max: 9}\n"
 SHIFTS = {0.001: 0.0, 0.002: 4.0, 0.003: 0.6}

@@ -20,8 +20,8 @@ from slws_lab.analysis.searching import Gap, SearchFindings
 from slws_lab.analysis.statistics import Paired
 from slws_lab.reports import Report
 from slws_lab.reports.manifest import check
-from slws_lab.reports.search_page import Confirmed
-from slws_lab.reports.search_report import write_search_report
+from slws_lab.reports.search.page import Confirmed
+from slws_lab.reports.search.report import write_search_report
 from slws_lab.search.findings import findings
 from slws_lab.search.trial import Trial
 from slws_lab.spec import Study, expand, load_study
@@ -176,7 +176,7 @@ def test_the_baseline_is_marked_and_stands_in_the_table_whatever_its_place(
     rows = [[cell.text for cell in row] for row in written.views[0].rows]
     assert rows[-1][0] == "0 (baseline)" and rows[-1][2] == "–" and len(rows) == 14
     many = make(tmp_path, some(30))
-    from slws_lab.reports.search_tables import best_view
+    from slws_lab.reports.search.tables import best_view
 
     view = best_view(many.found, many.table)
     assert len(view.rows) == 21 and view.rows[-1][0].text == "0 (baseline)"
@@ -205,7 +205,7 @@ def test_the_gap_is_what_the_search_saw_less_what_fresh_seeds_had(written: Repor
 
 
 def test_where_small_is_good_a_gap_turns_its_sign(tmp_path: Path) -> None:
-    from slws_lab.reports.search_tables import gap_view
+    from slws_lab.reports.search.tables import gap_view
 
     loss = make(tmp_path, [Trial(0, BASELINE, "complete", (0.5,))], "metric: {name: val/loss, goal: minimize}" + SEARCH)
     view = gap_view([Gap("x", 0, 0.5, 0.75, None, None, 2, ())], loss.table)
@@ -213,8 +213,8 @@ def test_where_small_is_good_a_gap_turns_its_sign(tmp_path: Path) -> None:
 
 
 def test_a_gap_is_told_beyond_what_the_searchs_seeds_did_to_the_baseline_with_unit_and_level(tmp_path: Path) -> None:
-    from slws_lab.reports.search_tables import gap_view
-    from slws_lab.reports.search_words import looked_text
+    from slws_lab.reports.search.tables import gap_view
+    from slws_lab.reports.search.words import looked_text
 
     made = make(tmp_path, [Trial(0, BASELINE, "complete", (91.0,))], "comparisons: {alpha: 0.1}" + SEARCH)
     gaps = [Gap("x", 1, 95.25, 94.0, 93.0, 95.0, 2, ("a", "b")), Gap("usual", None, 91.0, 90.5, None, None, 1, ("c",))]
@@ -242,7 +242,7 @@ def test_the_page_says_what_the_test_split_had_and_by_how_much_it_differs(writte
 def test_what_was_read_of_the_test_split_is_named_with_its_weights_and_without_a_unit_that_it_has_not(
     made: Made,
 ) -> None:
-    from slws_lab.reports.search_words import tested_text
+    from slws_lab.reports.search.words import tested_text
 
     loss = replace(
         TESTED, figure="loss", weights="ema", values={1: 0.5}, baseline={1: 0.75}, difference=Paired(1, -0.25)
@@ -308,7 +308,7 @@ def test_two_objectives_show_the_front_and_name_no_best(tmp_path: Path) -> None:
 
 
 def test_values_of_several_seeds_are_means_and_lead_to_all_their_runs(tmp_path: Path) -> None:
-    from slws_lab.reports.search_tables import best_view
+    from slws_lab.reports.search.tables import best_view
 
     made = make(
         tmp_path, [Trial(0, BASELINE, "complete", (90.0,)), Trial(1, settings(1), "complete", (91.0,))], seeds=3
@@ -318,7 +318,7 @@ def test_values_of_several_seeds_are_means_and_lead_to_all_their_runs(tmp_path: 
 
 
 def test_names_with_dollars_are_no_formulas(made: Made) -> None:
-    from slws_lab.reports.search_figures import draw_search
+    from slws_lab.reports.search.figures import draw_search
 
     axes = tuple(replace(axis, label=f"${axis.label}^{{") for axis in made.found.axes)
     aspect = replace(made.found.aspects[0], history=(), contours=())

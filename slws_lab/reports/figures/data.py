@@ -1,23 +1,18 @@
-"""The data of the figures, computed and tested apart from the drawing. No matplotlib here."""
+"""The data of the figures of arms, contrasts and curves, computed and tested apart from the drawing. No matplotlib here."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import io
+from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 
-from slws_lab.analysis import ResultTable, estimates
+from slws_lab.analysis import Contrast, ResultTable, contrasts, estimates
+from slws_lab.reports import wording
 
-
-@dataclass(frozen=True)
-class ArmPoints:
-    """An arm's mean, the ends of its interval (None under two runs) and its single values, in the metric's unit."""
-
-    arm_id: str
-    mean: float
-    low: float | None
-    high: float | None
-    values: tuple[float, ...]
+RATE = "train/shuffle_rate"  # the largest layer's rate in an epoch, as a training writes it
+CURVES = ["name", "arm_id", "step", "mean", "low", "high"]
 
 
 def shown(table: ResultTable, most: int) -> list[str]:
@@ -32,41 +27,131 @@ def shown(table: ResultTable, most: int) -> list[str]:
         return ids
     known = [e for e in estimates(table) if e.mean is not None]
     ordered = sorted(known, key=lambda e: e.mean or 0.0, reverse=table.study.metric.goal == "maximize")
-    baselines = [arm.id for arm in table.design.arms if arm.is_baseline]
-    kept = set([*baselines, *(e.arm_id for e in ordered if e.arm_id not in baselines), *ids][:most])
+    usual = wording.baseline(table.design).id
+    kept = set(list(dict.fromkeys([usual, *(e.arm_id for e in ordered), *ids]))[:most])
     return [arm_id for arm_id in ids if arm_id in kept]
 
 
-def accuracy(table: ResultTable) -> list[ArmPoints]:
-    """Return the points of each arm with a finished run, in the order of the design."""
-    return [
-        ArmPoints(e.arm_id, e.mean, e.low, e.high, tuple(table.values[e.arm_id].dropna()))
-        for e in estimates(table)
-        if e.mean is not None
-    ]
-
-
-def training_curves(table: ResultTable) -> pd.DataFrame:
-    """Return the mean, low and high over an arm's finished runs of train/loss and of the study's metric.
+def accuracy(table: ResultTable) -> pd.DataFrame:
+    """Return each finished run's value with its arm's mean and interval.
 
     Returns:
-        Columns name, arm_id, step (epochs done), mean, low, high. Runs that failed, diverged or still go are left out:
-        they would bend the mean where they end.
+        Columns arm, arm_id, seed, value, mean, low, high (empty under two runs), in the order of the design.
     """
-    seeds = table.values.stack().dropna().index
-    finished = pd.DataFrame([(arm_id, seed) for seed, arm_id in seeds], columns=["arm_id", "seed"])
-    curves = table.curves()
-    wanted = curves[curves["name"].isin(["train/loss", table.study.metric.key])].merge(finished, on=["arm_id", "seed"])
-    grouped = wanted.groupby(["name", "arm_id", "step"], sort=False)["value"]
-    return grouped.agg(mean="mean", low="min", high="max").reset_index()
+    names = wording.arm_names(table.design)
+    rows = [
+        (names[e.arm_id], e.arm_id, int(seed), value, e.mean, e.low, e.high)
+        for e in estimates(table)
+        for seed, value in table.values[e.arm_id].dropna().items()
+    ]
+    return _frame(rows, ["arm", "arm_id", "seed", "value", "mean", "low", "high"], floats=4)
 
 
-def shuffle_rates(table: ResultTable) -> dict[str, list[float]]:
-    """Return the shuffle's rate of each layer by arm id, of the arms that shuffle and have a result."""
-    found = {arm.id: _rates(table, arm.id) for arm in table.design.arms}
-    return {arm_id: rates for arm_id, rates in found.items() if rates}
+def effects(table: ResultTable) -> pd.DataFrame:
+    """Return each contrast's difference, interval and verdict, with the single differences of its pairs.
+
+    Returns:
+        A row a pair: block (from 1; the first one of the contrast), arm, arm_id, reference, reference_id, seed, difference, delta,
+        low, high (empty where there is no test), verdict, below_margin. Contrasts without a pair are left out.
+    """
+    rows = [row for contrast in contrasts(table) for row in _pairs(table, contrast)]
+    columns = ["block", "arm", "arm_id", "reference", "reference_id", "verdict", "below_margin", "seed"]
+    return _frame(rows, [*columns, "difference", "delta", "low", "high"], floats=4)
+
+
+def training_curves(table: ResultTable, most: int = 7) -> pd.DataFrame:
+    """Return the mean, low and high over an arm's finished runs of its losses, of the study's metric and of the shuffle's rate.
+
+    Args:
+        table: The results.
+        most: Of how many arms, see `shown`; the shuffle's rate is of all.
+
+    Returns:
+        Columns name, arm_id, step (epochs done), mean, low (the smallest of the runs), high. Runs that failed, diverged or still
+        go are left out: they would bend the mean where they end.
+    """
+    kept, names = set(shown(table, most)), set(_names(table))
+    points = [
+        (name, arm.id, step, value)
+        for arm in table.design.arms
+        for seed in table.values.index[table.values[arm.id].notna()]
+        for name, curve in sorted(table.record(arm.id, int(seed)).curves.items())
+        if name == RATE or (name in names and arm.id in kept)
+        for step, value in curve.items()
+    ]
+    grouped = pd.DataFrame(points, columns=["name", "arm_id", "step", "value"]).groupby(CURVES[:3], sort=False)["value"]
+    found = grouped.agg(mean="mean", low="min", high="max").reset_index()
+    return found.astype({"step": int, "mean": float, "low": float, "high": float})
+
+
+def read_curves(text: str) -> pd.DataFrame:
+    """Return what `training_curves` gave, from the CSV that was saved beside the figure."""
+    return pd.read_csv(io.StringIO(text), float_precision="round_trip")[CURVES]
+
+
+def losses(table: ResultTable, found: pd.DataFrame) -> list[str]:
+    """Return the names of the losses among curves: of the training, then of the validation with the weights of the metric."""
+    names = set(found["name"])
+    ema = table.study.metric.weights == "ema" and "val/loss_ema" in names
+    return [name for name in ("train/loss", "val/loss_ema" if ema else "val/loss") if name in names]
+
+
+def metrics(table: ResultTable, found: pd.DataFrame) -> list[str]:
+    """Return the names of the metric among curves, on the train split where that is known, then as the study has it."""
+    key, names = table.study.metric.key, set(found["name"])
+    return [name for name in dict.fromkeys((key.replace("val/", "train/"), key)) if name in names]
+
+
+def shuffle_rates(table: ResultTable, curves: pd.DataFrame) -> pd.DataFrame:
+    """Return the shuffle's rates of the arms that shuffle and have a result.
+
+    Args:
+        table: The results.
+        curves: Of `training_curves`.
+
+    Returns:
+        Columns arm, arm_id, over, at, rate: over `depth` the rate of each layer (from 0), over `time` the largest layer's rate in
+        each epoch (from 1), for the arms in which it changes.
+    """
+    names, rows = wording.arm_names(table.design), list[tuple[Any, ...]]()
+    course = curves[curves["name"] == RATE]
+    changing = course.groupby("arm_id")["mean"].agg(lambda rates: rates.nunique() > 1)
+    for arm in table.design.arms:
+        rates = _rates(table, arm.id)
+        rows += [(names[arm.id], arm.id, "depth", layer, rate) for layer, rate in enumerate(rates)]
+        if rates and changing.get(arm.id, False):
+            own = course[course["arm_id"] == arm.id]
+            rows += [(names[arm.id], arm.id, "time", step, rate) for step, rate in zip(own["step"], own["mean"], strict=True)]
+    return _frame(rows, ["arm", "arm_id", "over", "at", "rate"], floats=1)
+
+
+def shuffles(table: ResultTable) -> bool:
+    """Say whether any arm of the design shuffles."""
+    recipes = (arm.recipe for arm in table.design.arms)
+    return any(getattr(recipe, "shuffle", None) is not None and recipe.shuffle.schedule != "none" for recipe in recipes)
+
+
+def _names(table: ResultTable) -> list[str]:
+    key = table.study.metric.key
+    return ["train/loss", "val/loss_ema" if table.study.metric.weights == "ema" else "val/loss", "val/loss", key,
+            key.replace("val/", "train/")]  # fmt: skip
+
+
+def _pairs(table: ResultTable, contrast: Contrast) -> Iterator[tuple[Any, ...]]:
+    names = wording.arm_names(table.design)
+    own, other = (table.values[arm_id] for arm_id in (contrast.arm_id, contrast.reference))
+    for seed in contrast.seeds:
+        yield (
+            contrast.blocks[0] + 1, names[contrast.arm_id], contrast.arm_id, names[contrast.reference], contrast.reference,
+            contrast.verdict, contrast.below_margin, seed, own[seed] - other[seed], contrast.delta, contrast.low, contrast.high,
+        )  # fmt: skip
 
 
 def _rates(table: ResultTable, arm_id: str) -> list[float]:
     given = (record.result.get("shuffle_rates") for record in table.arm_records(arm_id))
     return list(next((rates for rates in given if rates), []))
+
+
+def _frame(rows: list[tuple[Any, ...]], columns: list[str], floats: int) -> pd.DataFrame:
+    """Return rows as a frame, whose last columns, so many, are floats."""
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[-floats:], float))

@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from slws_lab.analysis import ResultTable
 from slws_lab.reports import wording
 from slws_lab.reports.figures import data as figure_data
-from slws_lab.reports.formats.all import one_line
+from slws_lab.reports.formats import one_line
 from slws_lab.spec import Design
 
 COLUMN, PAGE = 3.5, 7.0  # inches: the width of a column and of a page in print

@@ -12,9 +12,9 @@ from markupsafe import Markup
 
 from slws_lab.analysis import ResultTable
 from slws_lab.reports import looks, wording
-from slws_lab.reports.page import facts
 from slws_lab.reports.answer import answer
-from slws_lab.reports.formats.all import html_templates, to_html
+from slws_lab.reports.formats import html_templates, to_html
+from slws_lab.reports.page import facts
 from slws_lab.reports.view import TableView
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from pydantic import BaseModel
 from slws_lab.analysis import ResultTable
 from slws_lab.analysis.searching import Axis, SearchFindings, TrialRow
 from slws_lab.reports import wording
-from slws_lab.reports.search import words as search_words
 from slws_lab.reports.page.facts import ENDED, Fact
+from slws_lab.reports.search import words as search_words
 from slws_lab.spec import StudySpec, level_text
 from slws_lab.spec.search import SearchSpec
 

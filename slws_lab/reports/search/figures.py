@@ -19,9 +19,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from slws_lab.analysis.searching import Aspect, Axis, Contour, Curve, Front, HistoryPoint, SearchFindings, SlicePoint
-from slws_lab.reports.search import words as search_words
 from slws_lab.reports.figures.draw import BASELINE, COLORS, COLUMN, DASHES, PAGE, Drawn, drawn
-from slws_lab.reports.formats.all import one_line
+from slws_lab.reports.formats import one_line
+from slws_lab.reports.search import words as search_words
 from slws_lab.reports.search.data import numbered
 from slws_lab.reports.search.parallel import parallel
 from slws_lab.spec import Metric, StudySpec

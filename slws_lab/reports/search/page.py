@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from slws_lab.analysis import ResultTable
 from slws_lab.analysis.searching import Gap, SearchFindings, Tested
 from slws_lab.reports import wording
+from slws_lab.reports.formats import html_templates
 from slws_lab.reports.page import facts
+from slws_lab.reports.page.page import html, image, styled
 from slws_lab.reports.search import facts as search_facts
 from slws_lab.reports.search import words as search_words
-from slws_lab.reports.formats.all import html_templates
-from slws_lab.reports.page.page import html, image, styled
 from slws_lab.reports.view import TableView
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from slws_lab.analysis import ResultTable
 from slws_lab.analysis.searching import SearchFindings
-from slws_lab.reports.search import words as search_words
-from slws_lab.reports.formats.all import to_html, to_latex, to_markdown
+from slws_lab.reports.formats import to_html, to_latex, to_markdown
 from slws_lab.reports.manifest import manifest
 from slws_lab.reports.report import Report
+from slws_lab.reports.search import words as search_words
 from slws_lab.reports.search.page import Confirmed, Shown, search_page
 from slws_lab.reports.search.tables import best_view, gap_view, runs_of, trials_view
 from slws_lab.reports.view import TableView

@@ -7,9 +7,9 @@ from itertools import chain
 
 from slws_lab.analysis import Contrast, Estimate, ResultTable, best, contrasts, estimates
 from slws_lab.reports import looks, wording
+from slws_lab.reports.references import Published
 from slws_lab.reports.tables.cells import beside_factors, cell, pair_runs, undeclared_cell, verdict_cell
 from slws_lab.reports.tables.footnotes import contrasts_notes, main_notes
-from slws_lab.reports.references import Published
 from slws_lab.reports.view import Cell, Column, TableView
 from slws_lab.spec import Arm
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from slws_lab.analysis.recorded import ORIGIN
 from slws_lab.tracking import MEASUREMENTS
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -149,7 +150,7 @@ def finished_copy(finished: Folder, tmp_path: Path) -> Folder:
 def numbers(records_csv: Path) -> list[dict[str, str]]:
     """Read records.csv without the columns that measure time, memory, place and attempt."""
     with records_csv.open(newline="") as file:
-        return [{k: v for k, v in row.items() if k not in MEASUREMENTS} for row in csv.DictReader(file)]
+        return [{k: v for k, v in row.items() if k not in (*MEASUREMENTS, *ORIGIN)} for row in csv.DictReader(file)]
 
 
 Slws = Callable[..., int]

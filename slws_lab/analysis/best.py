@@ -1,11 +1,16 @@
-"""Which arms are set bold: the best mean and what cannot be told from it; none where that is most of them."""
+"""Which arms are set bold, the best mean and what cannot be told from it, and which is second; none where most share the best place."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from slws_lab.analysis.results import ResultTable
-from slws_lab.analysis.statistics import MIN_PAIRS, holm, paired
+from slws_lab.analysis.statistics import MIN_PAIRS, has_spread, holm
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -15,17 +20,25 @@ class Best:
     Attributes:
         arms: Ids of the best arm and of those not separable from it.
         judged: How many arms had enough runs to be judged.
+        following: Id of the best of the other arms that were judged; empty if there is none.
     """
 
     arms: tuple[str, ...]
     judged: int
+    following: str = ""
 
     @property
     def bold(self) -> tuple[str, ...]:
         """The arms to set bold: none if more than half share the best place."""
         return () if 2 * len(self.arms) > self.judged else self.arms
 
+    @property
+    def second(self) -> str:
+        """The arm to underline: the best beside the bold ones; empty where none is bold."""
+        return self.following if self.bold else ""
 
+
+@lru_cache(maxsize=4)  # every table asks for it
 def best(table: ResultTable) -> Best:
     """Return the arms with the best mean or not separable from it: paired t, Holm over the best against the rest.
 
@@ -38,12 +51,35 @@ def best(table: ResultTable) -> Best:
     if means.empty:
         return Best((), 0)
     top = str(means.idxmax() if table.study.metric.goal == "maximize" else means.idxmin())
-    tests = {}
-    for arm_id in means.index.drop(top):
-        pair = values[[top, arm_id]].dropna().to_numpy().T
-        tests[str(arm_id)] = paired(pair[0], pair[1], alpha)
-    judged = {arm_id: test for arm_id, test in tests.items() if test.n >= MIN_PAIRS}
-    p_values = {arm_id: test.p for arm_id, test in judged.items() if test.p is not None}
+    tests = _tests(values.loc[values[top].notna()], top, [str(arm_id) for arm_id in means.index.drop(top)])
+    p_values = {arm_id: p for arm_id, p in tests.items() if p is not None}
     adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
-    tied = {top, *(arm_id for arm_id in judged if adjusted.get(arm_id, 1.0) >= alpha)}
-    return Best(tuple(arm.id for arm in table.design.arms if arm.id in tied), 1 + len(judged))
+    tied = {top, *(arm_id for arm_id in tests if adjusted.get(arm_id, 1.0) >= alpha)}
+    tied_in_order = tuple(arm.id for arm in table.design.arms if arm.id in tied)
+    others = means[[arm_id for arm_id in means.index if arm_id in tests and arm_id not in tied]]
+    if others.empty:
+        return Best(tied_in_order, 1 + len(tests))
+    following = others.idxmax() if table.study.metric.goal == "maximize" else others.idxmin()
+    return Best(tied_in_order, 1 + len(tests), str(following))
+
+
+def _tests(values: pd.DataFrame, top: str, others: list[str]) -> dict[str, float | None]:
+    """Return p of the paired t test of the best arm against each other with 3 pairs, those with the same seeds at once.
+
+    It is None where the pairs differ by the same amount.
+    """
+    from scipy.stats import ttest_rel
+
+    present = values.notna()
+    groups: dict[bytes, list[str]] = {}
+    for arm_id in others:
+        groups.setdefault(present[arm_id].to_numpy().tobytes(), []).append(arm_id)
+    found: dict[str, float | None] = {}
+    for arms in groups.values():
+        common = values.loc[present[arms[0]]]
+        if len(common) >= MIN_PAIRS:
+            best_values = common[top].to_numpy()
+            tested = [arm_id for arm_id in arms if has_spread(common[arm_id].to_numpy(), best_values)]
+            p_values = ttest_rel(common[tested].to_numpy(), best_values[:, None], axis=0).pvalue if tested else ()
+            found |= dict.fromkeys(arms) | dict(zip(tested, map(float, p_values), strict=True))
+    return {arm_id: found[arm_id] for arm_id in others if arm_id in found}

@@ -84,9 +84,9 @@ def _between(table: ResultTable, hypothesis: Hypothesis, names: dict[str, str]) 
     for seed in map(int, seeds):
         for field, one, other in [
             *_recipes(arms),
-            *_records(table.record(arms[0].id, seed), table.record(arms[1].id, seed)),
+            *recorded_differences(table.record(arms[0].id, seed), table.record(arms[1].id, seed)),
         ]:
-            if not _explained(field, declared):
+            if not explained(field, declared):
                 found.setdefault((field, one, other), []).append(seed)
     called = (names[arms[0].id], names[arms[1].id])
     for (field, one, other), at in found.items():
@@ -103,7 +103,7 @@ def _declared(study: StudySpec, arms: tuple[Arm, Arm]) -> set[str]:
     return {*fields, *(SWITCHES[field] for field in fields if field in SWITCHES)}
 
 
-def _explained(field: str, declared: set[str]) -> bool:
+def explained(field: str, declared: set[str]) -> bool:
     """Say whether a declared field is this one, holds it, or has it as a consequence."""
     within = any(field == name or field.startswith(name.rstrip(".") + ".") for name in declared)
     causes = FOLLOWS.get(field, ())
@@ -117,7 +117,7 @@ def _recipes(arms: tuple[Arm, Arm]) -> Iterator[tuple[str, str, str]]:
             yield field, str(one.get(field)), str(other.get(field))
 
 
-def _records(one: RunRecord, other: RunRecord) -> Iterator[tuple[str, str, str]]:
+def recorded_differences(one: RunRecord, other: RunRecord) -> Iterator[tuple[str, str, str]]:
     for field, read in RECORDED.items():
         values = read(one), read(other)
         if values[0] != values[1]:

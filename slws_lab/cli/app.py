@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from slws_lab.cli.app_bundle import bundle_app, compare
 from slws_lab.cli.help import Command, Group
+from slws_lab.cli.options import Json, Launcher, Only, Out, Study, Workspace
 
 app = typer.Typer(
     name="slws",
@@ -28,25 +30,7 @@ study_app = typer.Typer(
     cls=Group, no_args_is_help=True, help="Draft a study from a template or a search, or draw its design."
 )
 app.add_typer(study_app, name="study", rich_help_panel="Studies")
-
-Study = Annotated[str, typer.Argument(metavar="STUDY", help="Path of a study file, or its name under studies/.")]
-Workspace = Annotated[
-    Path | None, typer.Option(help="Folder of run folders and store; default .slws in the root, or SLWS_WORKSPACE.")
-]
-Out = Annotated[
-    Path | None, typer.Option(help="Folder in which the report's folder is made; default reports/ in the root.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Only = Annotated[
-    list[str] | None,
-    typer.Option(metavar="K=V", help="Only runs with this level, e.g. shuffle.schedule=none or seed=0."),
-]
-Launcher = Annotated[
-    str,
-    typer.Option(
-        help="Where runs execute: local (a process a GPU or core), slurm, ray, or in_process (for debugging)."
-    ),
-]
+app.add_typer(bundle_app, name="bundle", rich_help_panel="Studies")
 
 
 @app.command(cls=Command, rich_help_panel="Studies")
@@ -114,18 +98,29 @@ def rerun(
 @app.command(cls=Command, rich_help_panel="Studies")
 def report(
     study: Study,
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="FILES", help="With --check, copies of its tables elsewhere: files or folders."),
+    ] = None,
     workspace: Workspace = None,
     out: Out = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Write nothing; list what is not as it would be now, and exit 1 if anything."),
+    ] = False,
     strict: Annotated[
         bool,
         typer.Option("--strict", help="Write nothing and exit 1 if arms differ in what the study does not declare."),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Write the report anew: tables (Markdown, LaTeX, HTML, CSV), figures, report.html."""
+    """Write the report anew: tables (Markdown, LaTeX, HTML, CSV), figures, report.html. Or check the one that there is."""
     from slws_lab.cli import commands
 
-    commands.report(study, workspace, out, strict, json)
+    commands.report(study, files or [], workspace, out, {"check": check, "strict": strict}, json)
+
+
+app.command(cls=Command, rich_help_panel="Studies")(compare)
 
 
 @app.command(cls=Command, rich_help_panel="Runs")
@@ -201,24 +196,24 @@ def evaluate(  # noqa: PLR0913, PLR0917 (a parameter for each option)
 
 @app.command(cls=Command, rich_help_panel="MLflow")
 def ui(
-    search: Annotated[
-        str | None, typer.Argument(metavar="[SEARCH]", help="With --optuna, the search; default all under studies/.")
+    study: Annotated[
+        str | None, typer.Argument(metavar="[STUDY]", help="Open this study's page; with --optuna, show this search.")
     ] = None,
     optuna: Annotated[bool, typer.Option("--optuna", help="Open Optuna's dashboard on the search's storage.")] = False,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Open no browser.")] = False,
     host: Annotated[
         str, typer.Option(help="Address to listen on; another one opens the store to other machines.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 5000,
     workspace: Workspace = None,
 ) -> None:
-    """Open the MLflow UI on the workspace's store, or Optuna's dashboard, for this machine only. Ctrl-C ends it."""
-    from slws_lab.cli import commands, commands_search
+    """Open MLflow's UI on the workspace's store, with the reports beside it, or Optuna's dashboard; for this machine only."""
+    from slws_lab.cli import commands_search, commands_ui
 
     if optuna:
-        commands_search.ui(search, host, port, workspace)
+        commands_search.ui(study, host, port, workspace)
     else:
-        commands_search.only_with_optuna(search)
-        commands.ui(host, port, workspace)
+        commands_ui.ui(study, commands_ui.Options(host, port, not no_open), workspace)
 
 
 @app.command(cls=Command, rich_help_panel="MLflow")
@@ -277,6 +272,27 @@ def models(json: Json = False) -> None:
     from slws_lab.cli import commands
 
     commands.models(json)
+
+
+@app.command(cls=Command, rich_help_panel="Workshop")
+def references(
+    text: Annotated[
+        str, typer.Argument(metavar="[TEXT]", help="Only rows in which this stands; case does not matter.")
+    ] = "",
+    key: Annotated[str, typer.Option(metavar="KEY", help="Only figures of this key, as in a study's report.")] = "",
+    dataset: Annotated[str, typer.Option(metavar="NAME", help="Only figures on this data set.")] = "",
+    metric: Annotated[str, typer.Option(metavar="NAME", help="Only figures of this metric, e.g. top1.")] = "",
+    systems: Annotated[
+        bool, typer.Option("--systems", help="List the related systems instead, with how each could be covered.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """List published figures with their sources and settings. They are shown beside yours, never tested against them."""
+    from slws_lab.cli import commands_references
+    from slws_lab.reports.references import Filters
+
+    show = commands_references.systems if systems else commands_references.figures
+    show(Filters(text, key, dataset, metric), json)
 
 
 @app.command(cls=Command, rich_help_panel="Workshop")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from rich.markup import escape
 from slws_lab.cli import show
 from slws_lab.cli.progress import progress
 from slws_lab.cli.show_data import waiting
-from slws_lab.cli.terminal import as_json, err, line, out
+from slws_lab.cli.terminal import as_json, err
 from slws_lab.errors import UserError, nearest
 from slws_lab.lab.project import Project, here
 
@@ -124,15 +123,15 @@ def _part_with(name: str, project: Project) -> Project:
     return project
 
 
-def report(study: str, workspace: Path | None, out: Path | None, strict: bool, json: bool) -> None:
-    from slws_lab.analysis import ResultTable, undeclared
-    from slws_lab.lab.reporting import report as write_report
+def report(
+    study: str, files: list[Path], workspace: Path | None, out: Path | None, options: dict[str, bool], json: bool
+) -> None:
+    from slws_lab.cli import commands_report
 
-    project = Project.open(study, workspace, out)
-    if strict and (found := undeclared(ResultTable.of(project.study, project.design, project.workspace))):
-        show.refused(project, found, json)
-        raise typer.Exit(INCOMPLETE)
-    show.report(project, write_report(project), json)
+    if options["check"]:
+        return commands_report.check(Project.open(study, workspace, out), files, json)
+    commands_report.only_with_check(files)
+    commands_report.report(Project.open(study, workspace, out), options["strict"], json)
 
 
 def why(name: str, workspace: Path | None, json: bool) -> None:
@@ -169,30 +168,6 @@ def evaluate(
     with waiting(f"evaluating on {options.split}", quiet=json):
         found = evaluate_file(Path(what), recipe, options) if recipe else evaluate_run(what, options, workspace)
     show_evaluation.evaluation(found, write_evaluation(found, folder) if folder else [], json)
-
-
-def ui(host: str, port: int, workspace: Path | None) -> None:
-    from slws_lab.lab.shipping import pages, studies_with_runs
-    from slws_lab.tracking.mirror import default_uri, ui_command
-    from slws_lab.tracking.mirror_ui import is_loopback
-    from slws_lab.tracking.provenance import redacted
-
-    root, place = here(workspace)
-    if not os.environ.get("MLFLOW_TRACKING_URI") and not (place.path / "mlflow.db").exists():
-        raise UserError("there is nothing to show yet", where=str(place.path), todo="run a study first: slws run STUDY")
-    away: list[str] = []
-    links = pages(studies_with_runs(root, workspace, away=away))
-    _left_out(away)
-    command = ui_command(place, None, port, host)
-    shown = f"[{host}]" if ":" in host else host
-    show.links(f"http://{shown}:{port}/" if command else redacted(default_uri(place)).rstrip("/") + "/", links)
-    if command:
-        if not is_loopback(host):
-            err.print(f"[yellow]warning:[/] MLflow asks for no password: whoever reaches port {port} of this machine can read, "
-                      "change and delete runs. Without --host only this machine can.", soft_wrap=True)  # fmt: skip
-        line("starting; Ctrl-C ends it")
-        out.file.flush()
-        os.execv(command[0], command)
 
 
 def sync(study: str | None, rebuild: bool, workspace: Path | None, json: bool) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from slws_lab.cli import show_search
 from slws_lab.cli.terminal import err, line, out
-from slws_lab.errors import UserError
 
 
 def study_from_search(
@@ -38,11 +37,3 @@ def ui(search: str | None, host: str, port: int, workspace: Path | None) -> None
     out.file.flush()
     with server, suppress(KeyboardInterrupt):  # which is how it ends
         server.serve_forever()
-
-
-def only_with_optuna(search: str | None) -> None:
-    """Refuse a search's name where MLflow is asked for, which has one store for all studies."""
-    if search is not None:
-        raise UserError(
-            f"'{search}': MLflow shows all studies", todo=f"slws ui, or for a search: slws ui {search} --optuna"
-        )

@@ -13,21 +13,21 @@ from rich.markup import escape
 
 from slws_lab.analysis import Undeclared
 from slws_lab.cli.show_plan import device_hours, plan_json, stale
+from slws_lab.cli.show_tables import draw
 from slws_lab.cli.terminal import as_json, err, line, out, table
 from slws_lab.lab.planning import Plan
 from slws_lab.lab.project import Project, here
 from slws_lab.lab.triage import Cluster, Lost, clusters, lost
-from slws_lab.reports import Cell, Report, wording
+from slws_lab.reports import Report, wording
 from slws_lab.spec import Arm
 from slws_lab.tracking import RunRecord
 
 if TYPE_CHECKING:  # what executes takes time to import
     from slws_lab.lab.executing import Outcome
 
-COLOURS = {"finished": "green", "failed": "red", "diverged": "magenta", "running": "yellow", "pending": "dim"}
+COLOURS = {"finished": "green", "diverged": "magenta", "failed": "red", "running": "yellow", "pending": "dim"}
 ARMS_SHOWN = 60  # nobody reads more on a screen
 BROKEN_SHOWN = 5  # more would push the rest off the screen
-VERDICTS = {"helps": "green", "hurts": "red", "equivalent": "cyan"}
 
 
 def status(state: Plan, json: bool) -> None:
@@ -36,9 +36,9 @@ def status(state: Plan, json: bool) -> None:
         as_json(plan_json(state))
         return
     metric = state.project.study.spec.metric
-    kinds = ("finished", "diverged", "failed", "running", "pending")
-    drawn = table("arm", *kinds, f"mean {metric.key}")
     shown, rest = _arms_shown(state)
+    kinds = [kind for kind in COLOURS if any(state.counts(arm.id)[kind] for arm in shown)]
+    drawn = table("arm", *kinds, f"mean {metric.key}")
     for arm in shown:
         counts = state.counts(arm.id)
         values = [v for run in state.by_arm[arm.id] if (v := run.record.value(metric)) is not None]
@@ -47,7 +47,7 @@ def status(state: Plan, json: bool) -> None:
     out.print(drawn)
     if rest:
         counts = Counter(run.record.status for arm in rest for run in state.by_arm[arm.id])
-        line(f"and {len(rest)} further arms: {', '.join(f'{counts[kind]} {kind}' for kind in kinds if counts[kind])}; "
+        line(f"and {len(rest)} further arms: {', '.join(f'{counts[kind]} {kind}' for kind in COLOURS if counts[kind])}; "
              f"all of them: slws status {state.project.study.source.path} --json")  # fmt: skip
     _lost(lost(state), state.project)
     for run in state.runs:
@@ -156,15 +156,7 @@ def refused(project: Project, found: tuple[Undeclared, ...], json: bool) -> None
 def views(written: Report) -> None:
     """Draw a report's tables and say its answer."""
     for view in written.views:
-        drawn = table(title=escape(view.title))
-        for column in view.columns:
-            drawn.add_column(escape(column.name), justify="right" if column.numeric else "left", overflow="fold")
-        for row in view.rows:
-            drawn.add_row(*[_cell(cell) for cell in row])
-        out.print(drawn)
-        for note in view.notes:
-            out.print(f"[dim]{escape(note)}[/]")
-        out.print()
+        draw(view, f"All are in {_relative(written.folder)}/table.md.")
     out.print(f"[bold]{escape(written.answer)}[/]\n")
 
 
@@ -240,13 +232,6 @@ def training(project: Project, record: RunRecord, ended: Outcome, json: bool) ->
         err.print(f"[yellow]{escape(ended.mirror)}[/]", soft_wrap=True)
 
 
-def links(base: str, found: dict[str, str]) -> None:
-    """Show where MLflow's UI shows each study; the address chooses its model-training view, which no tag does."""
-    line(f"MLflow UI: {base}#/experiments?workflowType=machine_learning")
-    for name, page in found.items():
-        line(f"  {name}: {base}{page}")
-
-
 def shipped(done: list[tuple[Project, Any]], json: bool) -> None:
     """Show what a sync sent."""
     if json:
@@ -254,6 +239,8 @@ def shipped(done: list[tuple[Project, Any]], json: bool) -> None:
         return
     for project, sent in done:
         line(f"{project.study.spec.name}: {sent.runs} runs and {sent.points} points sent to MLflow")
+        if sent.note:
+            err.print(f"[yellow]{escape(sent.note)}[/]", soft_wrap=True)
 
 
 def waste(found: list[Any], removed: bool, json: bool) -> None:
@@ -333,14 +320,6 @@ def ui_command(project: Project) -> str:
 def _relative(path: Path) -> Path:
     absolute = path.absolute()
     return absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute
-
-
-def _cell(cell: Cell) -> str:
-    text = escape(cell.text)
-    colour = next((colour for word, colour in VERDICTS.items() if cell.text.startswith(word)), None)
-    text = f"[{colour}]{text}[/]" if colour else text
-    text = f"[dim]{text}[/]" if cell.faint else text
-    return f"[bold]{text}[/]" if cell.bold else text
 
 
 def _time(seconds: float) -> str:

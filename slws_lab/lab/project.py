@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from slws_lab.errors import UserError
 from slws_lab.reports import published
+from slws_lab.reports.tables.reproduced import reproduced
 from slws_lab.spec import Arm, Design, Resources, Study, expand, find_root, find_study, load_study, study_of_recipe
 from slws_lab.spec.search_checks import check_search
 from slws_lab.spec.trials import TrialArms, with_trials
@@ -70,6 +71,7 @@ class Project:
     def of(cls, study: Study, workspace: Path | None = None, out: Path | None = None) -> Project:
         project = cls(study, open_workspace(study.root, workspace), _folder(out or study.root / "reports", "--out"))
         published(study.spec.report.references, study.source.where(("report", "references")))
+        reproduced(study)
         if study.spec.search is not None:
             check_search(study)
             project = project.searched()

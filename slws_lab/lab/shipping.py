@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -32,7 +32,7 @@ LIMIT_S = 10.0  # how long the end of a study waits for a server
 LATE = "MLflow takes long to answer; nothing is lost: `slws sync` sends what is missing"
 
 
-Act = Callable[[Project], object]
+Act = Callable[[Project], Shipped]
 
 
 class Shipping:
@@ -106,8 +106,7 @@ def _attempt(project: Project, patience_s: float, act: Act) -> str:
     until = time.monotonic() + patience_s
     while True:
         try:
-            act(project)
-            return ""
+            return act(project).note
         except MirrorDamaged as error:
             return f"MLflow's database is damaged ({error}); nothing is lost"
         except MirrorAway as error:
@@ -133,22 +132,37 @@ def ship(project: Project, memory: Memory | None = None) -> Shipped:
         MirrorBusy: Another process ships this workspace.
     """
     with Mirror.open(project.workspace, None) as mirror:
-        for left in project.workspace.path.glob(".mlflow.db.*.tmp*"):  # by a process that was killed while it made one
-            left.unlink(missing_ok=True)
-        shipped = mirror.ship(project.study, project.design, memory)
-        _attach(mirror, project)
+        return _ship(mirror, project, memory)
+
+
+def _ship(mirror: Mirror, project: Project, memory: Memory | None = None) -> Shipped:
+    for left in project.workspace.path.glob(".mlflow.db.*.tmp*"):  # by a process that was killed while it made one
+        left.unlink(missing_ok=True)
+    shipped = mirror.ship(project.study, project.design, memory)
+    if project.report_folder.is_dir():
+        mirror.attach_report(project.study, project.report_folder)
     return shipped
 
 
-def attach(project: Project) -> None:
-    """Bring MLflow up to date with a study's report alone. Raises as `ship` does."""
+def attach(project: Project) -> Shipped:
+    """Bring MLflow up to date with what came out of a study, all of whose runs were sent: report, answer, the best run's model.
+
+    Raises as `ship` does.
+    """
     with Mirror.open(project.workspace, None) as mirror:
-        _attach(mirror, project)
+        notes = [_attach(mirror, part) for part in with_confirmation(project) if _has_runs(part)]
+    return Shipped(0, 0, "; ".join(note for note in notes if note))
 
 
-def _attach(mirror: Mirror, project: Project) -> None:
-    if project.report_folder.is_dir():
-        mirror.attach_report(project.study, project.report_folder)
+def _attach(mirror: Mirror, project: Project) -> str:
+    """Send what came out of one study; return what the user must know."""
+    if project.study.source is project.study.recipe:  # one training outside any study, which has no question
+        return ""
+    from slws_lab.lab.telling import telling  # reports and statistics take long to load
+
+    told = telling(project)
+    mirror.attach_report(project.study, project.report_folder, told.tags)
+    return mirror.attach_model(project.study, told.best, told.weights) if told.best is not None else ""
 
 
 def sync(projects: list[Project], *, rebuild: bool) -> list[tuple[Project, Shipped]]:
@@ -165,16 +179,13 @@ def sync(projects: list[Project], *, rebuild: bool) -> list[tuple[Project, Shipp
     for i, project in enumerate(projects if rebuild else ()):
         with Mirror.open(project.workspace, None, fresh=i == 0) as mirror:
             mirror.forget(project.study, project.design)
-    return [(project, ship(project)) for project in projects]
+    return [(project, _sync(project)) for project in projects]
 
 
-def pages(projects: list[Project]) -> dict[str, str]:
-    """Return study name -> its page within MLflow's UI; without those whose store is away or in use just now."""
-    found: dict[str, str] = {}
-    for project in projects:
-        with contextlib.suppress(MirrorAway, MirrorBusy), Mirror.open(project.workspace, None) as mirror:
-            found[project.study.spec.name] = mirror.page(project.study)
-    return found
+def _sync(project: Project) -> Shipped:
+    with Mirror.open(project.workspace, None) as mirror:
+        shipped = _ship(mirror, project)
+        return replace(shipped, note=_attach(mirror, project))
 
 
 def studies_with_runs(
@@ -199,7 +210,11 @@ def studies_with_runs(
             if away is not None:
                 away.append(f"{path.stem} is left out: {error.given}")
     projects += _trained(root, workspace)
-    return [p for p in projects if any(p.workspace.run(i).path.is_dir() for i in p.design.run_ids.values())]
+    return [project for project in projects if _has_runs(project)]
+
+
+def _has_runs(project: Project) -> bool:
+    return any(project.workspace.run(run_id).path.is_dir() for run_id in project.design.run_ids.values())
 
 
 def with_confirmation(project: Project) -> list[Project]:

@@ -9,10 +9,10 @@ from slws_lab.reports.answer import answer
 from slws_lab.reports.formats import to_html, to_latex, to_markdown
 from slws_lab.reports.references import Published, published
 from slws_lab.reports.report import Report, write_report
-from slws_lab.reports.tables.main import contrasts_view, main_view, published_view
+from slws_lab.reports.tables.main import contrasts_view, main_view
 from slws_lab.reports.view import Cell, Column, TableView
 
 __all__ = [
     "Cell", "Column", "Published", "Report", "TableView", "answer", "contrasts_view", "main_view", "published",
-    "published_view", "to_html", "to_latex", "to_markdown", "write_report",
+    "to_html", "to_latex", "to_markdown", "write_report",
 ]  # fmt: skip

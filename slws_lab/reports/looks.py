@@ -11,13 +11,17 @@ from slws_lab.tracking import RunRecord
 
 def due(table: ResultTable, arm_id: str) -> list[RunRecord]:
     """Return the records of an arm that count: of the runs wanted so far, and of those that have begun all the same."""
-    wanted = allotment(table)[arm_id]
+    return _due(table, arm_id, allotment(table)[arm_id])
+
+
+def _due(table: ResultTable, arm_id: str, wanted: int) -> list[RunRecord]:
     return [r for i, r in enumerate(table.arm_records(arm_id)) if i < wanted or r.status != "pending"]
 
 
 def all_due(table: ResultTable) -> list[RunRecord]:
     """Return the records that count, of all arms; of a study whose seeds are given these are all."""
-    return [record for arm in table.design.arms for record in due(table, arm.id)]
+    wanted = allotment(table)
+    return [record for arm in table.design.arms for record in _due(table, arm.id, wanted[arm.id])]
 
 
 def one_level(table: ResultTable, contrasts: Iterable[Contrast]) -> str:

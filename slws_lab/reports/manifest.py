@@ -1,9 +1,11 @@
-"""manifest.json: what a report was made from, and which runs stand behind each cell, written and checked. No time of rendering."""
+"""manifest.json: what a report was made from, and which runs stand behind each cell, written, read and checked. No time of rendering."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,28 @@ from typing import Any
 from slws_lab.analysis import ResultTable
 from slws_lab.reports.view import TableView
 from slws_lab.spec import Study
-from slws_lab.tracking import RunRecord
 from slws_lab.tracking.audit import Fault
 from slws_lab.tracking.audit_digests import UNSEALED, seal, sealed
 
 NAME = "manifest.json"
+SOURCES = ("study_file", "recipe_file")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a report's manifest.json says, as far as a check needs it.
+
+    Attributes:
+        runs: Run id -> what the report was made from: attempt, attempts, status, and digests.
+        files: Path within the folder -> digest of its content as written.
+        sources: What the study and its recipe were: `study_file` and `recipe_file` -> path and digest.
+        version: Of slws_lab, which made it.
+    """
+
+    runs: Mapping[str, Mapping[str, Any]]
+    files: Mapping[str, str]
+    sources: Mapping[str, Mapping[str, str]]
+    version: str
 
 
 def manifest(table: ResultTable, study: Study, views: list[TableView], written: dict[str, bytes]) -> str:
@@ -32,16 +51,30 @@ def manifest(table: ResultTable, study: Study, views: list[TableView], written: 
     made = {
         "study": table.study.name,
         "question": table.study.question,
-        "study_file": _file(study.source.path, study.root),
-        "recipe_file": _file(study.recipe.path, study.root),
+        **sources(study),
         "slws_lab": version("slws-lab"),
-        "runs": {run_id: _run(record) for run_id, record in table.records.items()},
+        "runs": runs(table),
         "files": {name: sha256(content) for name, content in sorted(written.items())},
         "run_sets": [list(run_ids) for run_ids in sets],
         "tables": tables,
         "manifest_sha256": UNSEALED,
     }
     return seal(json.dumps(made, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read(folder: Path) -> Manifest | Fault:
+    """Return what a report's manifest.json says, or what is wrong with it."""
+    path = folder / NAME
+    try:
+        content = path.read_bytes()
+        made = json.loads(content)
+        own, files, entries = made.get("manifest_sha256"), dict(made["files"]), dict(made["runs"])
+        found = Manifest(entries, files, {name: dict(made[name]) for name in SOURCES}, str(made["slws_lab"]))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return Fault(path, "it is not there, or holds no manifest")
+    if own is not None and not sealed(content, str(own)):
+        return Fault(path, "it was changed after it was written")
+    return found
 
 
 def check(folder: Path, table: ResultTable) -> list[Fault]:
@@ -51,18 +84,11 @@ def check(folder: Path, table: ResultTable) -> list[Fault]:
         folder: The report's folder.
         table: The results as the run folders say now.
     """
-    path = folder / NAME
-    try:
-        content = path.read_bytes()
-        made = json.loads(content)
-        runs, files, own = dict(made["runs"]), dict(made["files"]), made.get("manifest_sha256")
-    except (OSError, ValueError, TypeError, KeyError):
-        return [Fault(path, "it is not there, or holds no manifest")]
-    if own is not None and not sealed(content, str(own)):
-        return [Fault(path, "it was changed after it was written")]
-    found = _changed(folder, files)
-    now = {run_id: _run(record) for run_id, record in table.records.items()}
-    other = [run_id for run_id in sorted({*runs, *now}) if runs.get(run_id) != now.get(run_id)]
+    made, path = read(folder), folder / NAME
+    if isinstance(made, Fault):
+        return [made]
+    found, now = changed(folder, made.files), runs(table)
+    other = [run_id for run_id in sorted({*made.runs, *now}) if made.runs.get(run_id) != now.get(run_id)]
     if other:
         found.append(Fault(path, f"the report was made from other records of {len(other)} runs, the first {other[0]}"))
     elif not found and (folder / "records.csv").read_bytes() != table.to_csv().encode():
@@ -70,7 +96,46 @@ def check(folder: Path, table: ResultTable) -> list[Fault]:
     return found
 
 
-def _changed(folder: Path, files: dict[str, str]) -> list[Fault]:
+def runs(table: ResultTable, *, rows: bool = True) -> dict[str, dict[str, Any]]:
+    """Return what a report says of each run, by run id.
+
+    Args:
+        table: The results.
+        rows: Whether with the digest of the run's line in records.csv, which takes all results to make.
+    """
+    return {
+        run_id: {
+            "attempt": record.attempt,
+            "attempts": record.attempts,
+            "status": record.status,
+            "result_sha256": table.result_sha256(run_id),
+            **({"row_sha256": sha256(table.lines[run_id].encode())} if rows else {}),
+            "code": record.digest.provenance.get("code"),
+            "data_fingerprint": record.digest.data_fingerprint,
+        }
+        for run_id, record in table.records.items()
+    }
+
+
+def row_digests(records_csv: str) -> set[str]:
+    """Return the digests of the rows of a records.csv; one of which a text has several lines goes on to where its quotes close."""
+    found, row = set(), ""
+    for line in records_csv.splitlines(keepends=True):
+        row += line
+        if row.count('"') % 2 == 0:
+            found.add(sha256(row.encode()))
+            row = ""
+    return found
+
+
+def sources(study: Study) -> dict[str, dict[str, str]]:
+    """Return path and digest of the study file and of the recipe, as they are now."""
+    files = (study.source.path, study.recipe.path)
+    return {name: _file(path, study.root) for name, path in zip(SOURCES, files, strict=True)}
+
+
+def changed(folder: Path, files: Mapping[str, str]) -> list[Fault]:
+    """Return which files of a report are gone, or are not as they were written."""
     found = []
     for name, digest in files.items():
         path = folder / name
@@ -90,12 +155,6 @@ def _file(path: Path, root: Path) -> dict[str, str]:
     resolved, home = path.resolve(), root.resolve()
     name = resolved.relative_to(home).as_posix() if resolved.is_relative_to(home) else path.name
     return {"path": name, "sha256": sha256(path.read_bytes())}
-
-
-def _run(record: RunRecord) -> dict[str, Any]:
-    result = json.dumps(dict(record.result), sort_keys=True, separators=(",", ":"))
-    digest = sha256(result.encode()) if record.result else None
-    return {"attempt": record.attempt, "status": record.status, "result_sha256": digest}
 
 
 def _cells(view: TableView, sets: dict[tuple[str, ...], int]) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from slws_lab.spec.recipe import (
     ShuffleSpec,
     TrainSpec,
 )
+from slws_lab.spec.reporting import PaperTable, Report, Reproduced, ShownMetric
 from slws_lab.spec.resources import Resources
 from slws_lab.spec.schema import json_schema
 from slws_lab.spec.search import Confirm, SearchSpec
@@ -51,12 +52,16 @@ __all__ = [
     "Metric",
     "MetricsSpec",
     "ModelSpec",
+    "PaperTable",
     "Recipe",
+    "Report",
+    "Reproduced",
     "Resources",
     "Role",
     "RunSpec",
     "Schedule",
     "SearchSpec",
+    "ShownMetric",
     "ShuffleSpec",
     "Study",
     "StudySpec",

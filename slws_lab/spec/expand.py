@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from slws_lab.errors import UserError
-from slws_lab.spec import checks, controls, factors, growth, paths, places, stages, weights
+from slws_lab.spec import checks, controls, factors, growth, paths, places, reporting_checks, stages, weights
 from slws_lab.spec.blocks import Block
 from slws_lab.spec.command import CommandRecipe
 from slws_lab.spec.command_checks import given, missing_value, no_value
@@ -31,7 +31,9 @@ def expand(study: Study) -> Design:
     Raises:
         UserError: A factor, level, `when`, `exclude` or `baseline` that does not fit, or over 1,000,000 runs.
     """
-    return _Expansion(study).design()
+    design = _Expansion(study).design()
+    reporting_checks.check(study, design)
+    return design
 
 
 def check_recipe(study: Study, settings: Settings) -> AnyRecipe:

@@ -10,6 +10,7 @@ from slws_lab.spec.blocks import AnyBlock
 from slws_lab.spec.levels import Factor, Level, Settings
 from slws_lab.spec.metric import Metric
 from slws_lab.spec.recipe import Name, Spec, misplaced
+from slws_lab.spec.reporting import Report
 from slws_lab.spec.resources import Resources
 from slws_lab.spec.search import SearchSpec
 
@@ -30,12 +31,6 @@ class Comparisons(Spec):
         gt=0,
         description="Largest difference that does not matter, in the metric's unit; null tests no equivalence.",
     )
-
-
-class Report(Spec):
-    """What the report shows beside our own runs."""
-
-    references: list[str] = Field(default_factory=list, description="Keys of published results to show; never tested.")
 
 
 class AdaptiveSeeds(Spec):
@@ -114,6 +109,11 @@ class StudySpec(Spec):
             raise misplaced(
                 "a search needs its seeds as a number or a list: each trial is run with all of them", "seeds"
             )
+        for name in ("tables", "reproduces") if self.search else ():
+            if getattr(self.report, name):
+                raise misplaced(
+                    f"a search's report has tables of its own, so there is no `{name}:` here", "report", name
+                )
         if self.search and not (self.search.trials or self.search.minutes or self.search.finite or self.budget):
             raise misplaced("a search needs an end: `trials:` or `minutes:` under `search:`, or `budget:`", "search")
         return self

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Self
 
 from slws_lab.errors import SlwsError
 from slws_lab.spec import Arm, Design, Study
-from slws_lab.tracking import journal, mirror_content
+from slws_lab.tracking import journal, mirror_content, mirror_model
 from slws_lab.tracking.claim import Claim
 from slws_lab.tracking.files import Damaged, read_json
 from slws_lab.tracking.folder import Attempt, RunFolder, Workspace
-from slws_lab.tracking.mirror_content import PARENT, Content, Point
+from slws_lab.tracking.mirror_content import MAX_TEXT, PARENT, Content, Point
+from slws_lab.tracking.mirror_model import BEST, Weights
 from slws_lab.tracking.mirror_state import Offsets
 from slws_lab.tracking.mirror_store import (
     CONFIG,
@@ -28,7 +29,7 @@ from slws_lab.tracking.mirror_store import (
     reaching,
     set_environment,
 )
-from slws_lab.tracking.mirror_ui import ARMS_VIEW, default_uri, experiment_tags, page_of, ui_command
+from slws_lab.tracking.mirror_ui import default_uri, experiment_tags, ui_command
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -48,10 +49,12 @@ class Shipped:
     Attributes:
         runs: Children created or changed.
         points: Values of metrics over epochs.
+        note: What the user must know; empty where nothing.
     """
 
     runs: int
     points: int
+    note: str = ""
 
 
 class Mirror:
@@ -121,28 +124,48 @@ class Mirror:
         if not self._lock.held():
             raise MirrorBusy(f"another process mirrors {self._workspace.path}")
 
-    def attach_report(self, study: Study, folder: Path) -> None:
+    def attach_report(self, study: Study, folder: Path, told: dict[str, str] | None = None) -> None:
         """Make the parent run's artifacts hold the study's report, its file and its recipe, replacing older ones.
+
+        Args:
+            study: The study.
+            folder: The report's.
+            told: Tags that say what came out; `mirror_content.NOTE` is MLflow's description. None leaves them as they are.
 
         Raises:
             MirrorAway: The store cannot be reached, or the study was never shipped.
         """
         with reaching(self._workspace, self._store.uri):
-            runs = self._store.runs(self._experiment(study), study.spec.name)
-            parent = next((run for run in runs if mirror_content.key_of(run) == PARENT), None)
+            parent = next(iter(self._store.runs(self._experiment(study), study.spec.name, kind=PARENT)), None)
             if parent is None:
                 raise MirrorAway(f"{self._store.uri}: study {study.spec.name} was never shipped there")
             for kind, files in artifacts(study, folder).items():
                 self._store.replace_artifacts(parent, kind, files)
+            self._store.tag(parent, {name: text[:MAX_TEXT] for name, text in (told or {}).items()})
 
-    def page(self, study: Study, view: str = ARMS_VIEW) -> str:
-        """Return the study's page in one of its saved views, to be put behind the address of MLflow's UI.
+    def attach_model(self, study: Study, attempt: Attempt, which: Weights) -> str:
+        """Mark a run as the study's best, and make its artifacts hold its model; one that was the best keeps what it has.
+
+        Args:
+            study: The study.
+            attempt: Of the best run, the one that counts.
+            which: The weights that the study's metric is about.
+
+        Returns:
+            Why there is no model to send, the first time that this is found; else empty.
 
         Raises:
             MirrorAway: The store cannot be reached.
         """
         with reaching(self._workspace, self._store.uri):
-            return page_of(self._experiment(study), view)
+            experiment, name = self._experiment(study), study.spec.name
+            for former in self._store.runs(experiment, name, best="true"):
+                if mirror_content.key_of(former) != attempt.run_id:
+                    self._store.untag(former, BEST)
+            for child in self._store.runs(experiment, name, run_id=attempt.run_id)[:1]:
+                self._store.tag(child, {BEST: "true"})
+                return mirror_model.send(self._store, child, attempt, which)
+        return ""
 
     def close(self) -> None:
         """Let another process write."""
@@ -201,6 +224,7 @@ class _Pass:
         contents = self._memory.ended | {run_id: content for run_id, (_, content) in wanted.items()}
         parent_content = mirror_content.parent(self._study, self._design, contents)
         parent = self._parent or self._store.create(self._experiment, parent_content)
+        parent_content = mirror_content.with_note_of(parent, parent_content)
         for run_id, (attempt, content) in wanted.items():
             content.tags["mlflow.parentRunId"] = parent.info.run_id
             self._ship_child(run_id, attempt, content)
@@ -300,13 +324,13 @@ def artifacts(study: Study, folder: Path) -> dict[str, dict[str, Path]]:
     Of a report, what its manifest names; without one that can be read, what was sent before stays.
     """
     made_of = (("study", study.source.path), ("recipe", study.recipe.path))
-    report = _made(folder)
+    report = report_files(folder)
     found = {REPORT: report} if report else {}
     return found | {CONFIG: {f"{kind}/{path.name}": path for kind, path in made_of}}
 
 
-def _made(folder: Path) -> dict[str, Path]:
-    """Return the files that a report consists of, by their paths within its folder; what somebody put beside them is not sent."""
+def report_files(folder: Path) -> dict[str, Path]:
+    """Return the files that a report consists of, by their paths within its folder; what somebody put beside them is none of it."""
     try:
         names = {MANIFEST, *read_json(folder / MANIFEST)["files"]}
     except (Damaged, TypeError, KeyError):

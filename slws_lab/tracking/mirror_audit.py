@@ -165,13 +165,15 @@ class _Comparison:
         sent = self._offsets.sure(child.info.run_id) and self._offsets.of(child.info.run_id) >= (
             entries[-1].end if entries else 0
         )
-        wrong += [*false, *self._place_of(child)]
+        moved = self._place_of(child)
+        wrong += [*false, *(moved or self._changed(child))]
         (wrong if sent else behind).extend(lacking if ended else [])  # no pass sends again what it has noted as sent
         return behind, wrong
 
     def _parent(self, parent: Run, study: Study, design: Design, children: dict[str, Content]) -> None:
         content = mirror_content.parent(study, design, children)
         content.tags[WORKSPACE] = workspace_id(self._workspace.mirror)
+        content = mirror_content.with_note_of(parent, content)
         still = all(child.status != MLFLOW_STATUS["running"] for child in children.values())
         lack, other = _params(parent, content)
         behind = [*_name(parent, content), *_tags(parent, content), *_state(parent, content)] if still else []
@@ -183,15 +185,21 @@ class _Comparison:
             self._note(f"study {study.spec.name}", [], wrong)
             return
         now = artifacts(study, report) if report else {}
+        self._note(f"study {study.spec.name}", [], list(self._changed(parent)))
         for kind in OUR_ARTIFACTS:
             sent = parent.data.tags.get(f"slws.artifacts.{kind}")
-            if sent is not None:
-                with self._store.artifacts(parent, kind) as held:
-                    whole = digest_of(held) == sent
-                if not whole:
-                    self._note(f"study {study.spec.name}", [], [f"its artifacts in {kind}/ are not what was sent"])
             if kind in now and sent != digest_of(now[kind]):
                 self._behind(f"study {study.spec.name}: MLflow holds an older {kind}")
+
+    def _changed(self, run: Run) -> Iterator[str]:
+        """Yield which of a run's artifacts are not what was sent."""
+        for kind in OUR_ARTIFACTS:
+            sent = run.data.tags.get(f"slws.artifacts.{kind}")
+            if sent is not None:
+                with self._store.artifacts(run, kind) as held:
+                    whole = digest_of(held) == sent
+                if not whole:
+                    yield f"its artifacts in {kind}/ are not what was sent"
 
     def _place_of(self, run: Run) -> list[str]:
         at_home = self._store.is_at_home(run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,11 @@ MLFLOW_STATUS = {
     "finished": "FINISHED", "diverged": "FINISHED", "failed": "FAILED", RUNNING: "RUNNING", PENDING: "KILLED",
     PRUNED: "KILLED",
 }  # fmt: skip
-FIGURES = ("params", "epochs", "seconds")  # of a result; metrics, since MLflow sorts tags as text
+FIGURES = ("params", "flops", "epochs", "seconds")  # of a result; metrics, since MLflow sorts tags as text
 FACTS = ("cause", "host", "device", "scan_backend", "threads", "resumes")
 MAX_TEXT = 5000
 BEGUN = "slws.begun"
+NOTE = "mlflow.note.content"  # what MLflow shows as a run's description, in Markdown
 PARENT = "study"
 
 Point = tuple[str, float, int, float]  # name, value, step, seconds since 1970
@@ -87,7 +88,8 @@ def parent(study: Study, design: Design, children: dict[str, Content]) -> Conten
         "slws.kind": "study",
         "slws.study": spec.name,
         "slws.status": ", ".join(f"{counts[status]} {status}" for status in MLFLOW_STATUS if counts[status]),
-        "mlflow.note.content": spec.question,
+        NOTE: spec.question,
+        **_report(study),
         **_source(study),
     }
     status = _overall(counts)
@@ -100,6 +102,13 @@ def parent(study: Study, design: Design, children: dict[str, Content]) -> Conten
         started=min((c.started for c in children.values() if c.started), default=None),
         ended=max(ends, default=None) if status in ("FINISHED", "FAILED") else None,
     )
+
+
+def with_note_of(held: Run, content: Content) -> Content:
+    """Leave the note out of a parent's content where it holds one that goes on after the question: what came out was told there."""
+    if not held.data.tags.get(NOTE, "").startswith(content.tags[NOTE] + "\n"):
+        return content
+    return replace(content, tags={name: text for name, text in content.tags.items() if name != NOTE})
 
 
 def status_of(attempt: Attempt) -> str:
@@ -171,6 +180,7 @@ def _from_design(study: Study, design: Design, arm: Arm, seed: int, attempt: Att
         "slws.reference": ", ".join(sorted(design.arm(reference).label for reference in references)),
         "slws.seed": str(seed),
         "slws.run_id": design.run_ids[arm.id, seed],
+        **_report(study),
         "slws.attempt": str(attempt.number),
         **{f"slws.{name}": text for name, text in arm.tags.items()},
         **_source(study),
@@ -199,6 +209,11 @@ def _source(study: Study) -> dict[str, str]:
     root = study.root.resolve()
     name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
     return {"mlflow.source.name": name, "mlflow.source.type": "LOCAL"}
+
+
+def _report(study: Study) -> dict[str, str]:
+    """Say where the study's report goes, relative to the project's folder; the training of a recipe alone has none."""
+    return {} if study.source is study.recipe else {"slws.report": f"reports/{study.spec.name}/report.html"}
 
 
 def _dataset(run: AnyRun, result: dict[str, Any]) -> tuple[str, str] | None:

@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from slws_lab.errors import SlwsError
+from slws_lab.tracking.audit_digests import sha256
 from slws_lab.tracking.files import write_text
 from slws_lab.tracking.folder import Workspace
 from slws_lab.tracking.mirror_content import MLFLOW_STATUS, Content, Point, milliseconds
+from slws_lab.tracking.mirror_model import FOLDER as MODEL
 from slws_lab.tracking.provenance import redacted
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ ENVIRONMENT = {
 # What a database file says that no retry mends: it was damaged, or another program made its tables.
 DAMAGED = re.compile(r"\(sqlite3\.DatabaseError\)|not a database|malformed|no such (table|column)|database schema")
 WORKSPACE = "slws.workspace"
-REPORT, CONFIG = OUR_ARTIFACTS = ("report", "config")
+REPORT, CONFIG, _ = OUR_ARTIFACTS = ("report", "config", MODEL)
 DATASET_SOURCE = "slws"
 SIDECARS = ("-journal", "-wal", "-shm")  # SQLite's own files beside a database
 
@@ -120,13 +122,21 @@ class Store:
             self._client.set_experiment_tag(found.experiment_id, key, tags[key])
         return str(found.experiment_id)
 
-    def runs(self, experiment: str, study: str) -> list[Run]:
+    def runs(self, experiment: str, study: str, **tags: str) -> list[Run]:
         """Return the runs of a study in an experiment that this workspace has sent, the fullest first.
 
         On a server another workspace may send the same study: its runs are not ours to touch.
+
+        Args:
+            experiment: Its id.
+            study: Name of the study.
+            tags: Only runs with these of our tags: name without `slws.` -> value, which must be a name, without quotes.
         """
         found: list[Run] = []
-        token, ours = None, f"tags.`slws.study` = '{study}'"
+        token, ours = (
+            None,
+            " and ".join(f"tags.`slws.{name}` = '{value}'" for name, value in {"study": study, **tags}.items()),
+        )
         while True:
             page = self._client.search_runs([experiment], ours, max_results=1000, page_token=token)
             found += page
@@ -192,6 +202,16 @@ class Store:
             for metric in self._client.get_metric_history(run.info.run_id, name):
                 yield name, metric.step, metric.value, metric.timestamp
 
+    def tag(self, run: Run, tags: dict[str, str]) -> None:
+        """Set those tags of a run that are not so yet."""
+        for name, value in tags.items():
+            if run.data.tags.get(name) != value:
+                self._client.set_tag(run.info.run_id, name, value)
+
+    def untag(self, run: Run, name: str) -> None:
+        """Take a tag away that a run has."""
+        self._client.delete_tag(run.info.run_id, name)
+
     def delete(self, run: Run, reason: str) -> None:
         """Delete a run (MLflow keeps it in its bin), saying why."""
         self._client.set_tag(run.info.run_id, "slws.superseded", reason)
@@ -210,8 +230,12 @@ class Store:
         repository: Any = get_artifact_repository(run.info.artifact_uri, tracking_uri=self.uri)
         if repository.list_artifacts(folder):
             repository.delete_artifacts(folder)
-        for name, source in files.items():
-            repository.log_artifact(str(source), Path(folder, name).parent.as_posix())
+        with tempfile.TemporaryDirectory() as place:
+            for name, source in files.items():
+                named = Path(place, Path(name).name)  # MLflow keeps the name of what it is given
+                named.symlink_to(source.absolute())
+                repository.log_artifact(str(named), Path(folder, name).parent.as_posix())
+                named.unlink()
         self._client.set_tag(run.info.run_id, tag, digest)
 
     @contextlib.contextmanager
@@ -310,7 +334,7 @@ def new_database(path: Path) -> None:
 
 
 def forget_artifacts(workspace: Workspace) -> None:
-    """Remove the reports and study files that runs of a replaced database hold; what else stands beside them stays."""
+    """Remove the reports, study files and models that runs of a replaced database hold; what else stands beside them stays."""
     for artifacts in (workspace.path / "mlartifacts").glob("*/*/artifacts"):
         for ours in OUR_ARTIFACTS:
             shutil.rmtree(artifacts / ours, ignore_errors=True)
@@ -349,7 +373,7 @@ def _connect(uri: str) -> MlflowClient:
 
 def digest_of(files: dict[str, Path]) -> str:
     """Return a digest of files, path within their folder -> source, by names and contents."""
-    contents = [(name, hashlib.sha256(source.read_bytes()).hexdigest()) for name, source in sorted(files.items())]
+    contents = [(name, sha256(source)) for name, source in sorted(files.items())]
     return hashlib.sha256(repr(contents).encode()).hexdigest()[:12]
 
 

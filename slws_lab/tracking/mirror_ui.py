@@ -19,9 +19,17 @@ from slws_lab.tracking.folder import Workspace
 from slws_lab.tracking.mirror_store import is_http, own_uri, set_environment
 
 LOOPBACK = "127.0.0.1"
+TRAINING = "workflowType=machine_learning"
+# What MLflow's page expects of a line chart beside its metric.
+LINE = {
+    "lineSmoothness": 0, "scaleType": "linear", "xAxisScaleType": "linear", "xAxisKey": "step", "selectedXAxisMetricKey": "",
+    "yAxisKey": "metric", "yAxisExpressions": [], "range": {}, "ignoreOutliers": False, "useGlobalXaxisKey": True,
+    "useGlobalLineSmoothing": True,
+}  # fmt: skip
 STUDY_VIEW, ARMS_VIEW, RUNS_VIEW = "slws-study", "slws-arms", "slws-runs"
 FIXED_COLUMNS = ("1", "attributes.`Run Name`", "runDateAndNestInfo")  # MLflow's names of what it always shows
-WIDTHS = {"1": 50, "attributes.`Run Name`": 380, "runDateAndNestInfo": 150, "tags.`slws.status`": 190}
+WIDTHS = {"1": 50, "attributes.`Run Name`": 340, "runDateAndNestInfo": 150, "tags.`slws.status`": 130}
+SECTIONS = ("val", "train", "whole_run", "Model metrics", "System metrics")  # of charts; the last two are MLflow's own
 
 
 def default_uri(workspace: Workspace) -> str:
@@ -84,13 +92,23 @@ def page_of(experiment: str, view: str) -> str:
 
     MLflow 3.17 chooses between its GenAI and model-training views by the address or the browser's memory alone.
     """
-    return f"#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={view}"
+    return f"#/experiments/{experiment}/runs?{TRAINING}&viewStateShareKey={view}"
+
+
+def page_of_run(experiment: str, run: str) -> str:
+    """Return the address of a run's page, as `page_of` does."""
+    return f"#/experiments/{experiment}/runs/{run}?{TRAINING}"
 
 
 def _view(name: str, study: Study, state: dict[str, Any]) -> str:
     columns = _columns(study)
     widths = {column: max(110, 9 * len(column.split("`")[1])) for column in columns} | WIDTHS
-    shown = {"selectedColumns": columns, "columnOrder": [*FIXED_COLUMNS, *columns], "columnWidths": widths}
+    shown = {
+        "selectedColumns": columns,
+        "columnOrder": [*FIXED_COLUMNS, *columns],
+        "columnWidths": widths,
+        **_charts(study),
+    }
     now = round(time.time() * 1000)
     return json.dumps({"name": name, "createdAt": now, "updatedAt": now, "state": json.dumps(shown | state)})
 
@@ -102,13 +120,47 @@ def _best_first(study: Study) -> dict[str, Any]:
 
 
 def _columns(study: Study) -> list[str]:
-    """Return the columns in the order in which a row is read: what it is, what came out, how it went."""
-    metric = study.spec.metric.key
-    metrics = dict.fromkeys(
-        [metric, "val/loss", "train/loss", *(f"whole_run/{name}" for name in ("params", "seconds"))]
-    )
+    """Return the columns, what matters first: the result, what was varied, then what it is, how it went, what it cost.
+
+    A browser shows few before it scrolls.
+    """
+    first, *others = _metrics(study)
+    cost = (f"whole_run/{name}" for name in ("params", "flops", "seconds"))
     return [
+        f"metrics.`{first}`",
         *(f"params.`{field}`" for name, factor in study.spec.factors.items() for field in factor.fields(name)),
         *(f"tags.`slws.{name}`" for name in ("seed", "role", "status")),
-        *(f"metrics.`{name}`" for name in dict.fromkeys(metrics)),
+        *(f"metrics.`{name}`" for name in (*others, *cost)),
     ]
+
+
+def _metrics(study: Study) -> list[str]:
+    """Return the metrics to look at, the study's first."""
+    return list(dict.fromkeys([study.spec.metric.key, "val/loss", "train/loss"]))
+
+
+def _charts(study: Study) -> dict[str, Any]:
+    """Return the charts that come first, each a line over epochs; MLflow adds those of all other metrics behind them."""
+    places = dict.fromkeys([*(_section(name) for name in _metrics(study)), *SECTIONS])
+    lines = [
+        {"type": "LINE", "uuid": f"slws-{name}", "metricKey": name, "metricSectionId": f"slws-{_section(name)}", "runsCountToCompare": 100,
+         "deleted": False, "isGenerated": True, **LINE}
+        for name in _metrics(study)
+    ]  # fmt: skip
+    sections = [
+        {
+            "uuid": f"slws-{name}",
+            "name": name,
+            "display": True,
+            "isReordered": True,
+            "deleted": False,
+            "isGenerated": True,
+        }
+        for name in places
+    ]
+    return {"compareRunCharts": lines, "compareRunSections": sections, "isAccordionReordered": True}
+
+
+def _section(metric: str) -> str:
+    """Return the section in which MLflow puts a metric's chart."""
+    return metric.rpartition("/")[0] or "Model metrics"

@@ -6,6 +6,7 @@ The lab tower asks so by `python -m slws_lab.training`, in a process of its own.
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +35,8 @@ FEWEST = 5  # repeats, however long they take
 MB = 2**20
 
 Call = Callable[[], object]
+_COUNTED: dict[tuple[object, ...], int | None] = {}
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,7 @@ def measure(question: Question) -> Json:
     device = _device(question.gpus)
     dataset = build.build_data(recipe, question.root)
     shape = build.Shape.of(dataset)
-    with torch.device("meta"):
-        flops = count_flops(build.build_model(recipe, shape, "chunked", question.root), _images(shape, 1))
+    flops = _flops(recipe, shape, question.root)
     seed_globals(0, "init")
     scan = build.resolve_scan(question.scan, device)
     model = build.build_model(recipe, shape, scan, question.root).to(device).eval()
@@ -120,6 +122,27 @@ def measure_asked(asked: Json) -> Json:
     set_deterministic()
     typed = {"recipe": Recipe.model_validate(asked["recipe"]), "root": Path(asked["root"])}
     return measure(Question(**{**asked, **typed}))
+
+
+def flops_of(recipe: Recipe, shape: build.Shape, root: Path) -> int | None:
+    """Return the FLOPs of one image through a recipe's model, counted once a process; None where they cannot be counted, which is logged.
+
+    Args:
+        recipe: The recipe, of several stages the last.
+        shape: What the data ask of the model.
+        root: The project's folder.
+    """
+    model = recipe.model.model_dump_json(exclude={"drop_path", "init_from"})
+    key = (model, recipe.models, shape, root)
+    if key not in _COUNTED:
+        try:
+            _COUNTED[key] = _flops(recipe, shape, root)
+        except (
+            Exception
+        ) as error:  # whatever a model does without numbers; its training has ended, and is none the worse
+            log.warning("the FLOPs of %s cannot be counted: %s", recipe.model.name, error)
+            _COUNTED[key] = None
+    return _COUNTED[key]
 
 
 def count_flops(model: nn.Module, images: Tensor) -> int:
@@ -188,6 +211,11 @@ def peak_bytes(call: Call, device: torch.device) -> int:
     events = seen.profiler.kineto_results.events()
     changes = sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns())
     return max(itertools.accumulate((e.nbytes() for e in changes), initial=0))
+
+
+def _flops(recipe: Recipe, shape: build.Shape, root: Path) -> int:
+    with torch.device("meta"):
+        return count_flops(build.build_model(recipe, shape, "chunked", root), _images(shape, 1))
 
 
 def _forward(model: nn.Module, images: Tensor, numerics: Numerics) -> None:

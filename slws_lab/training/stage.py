@@ -89,8 +89,8 @@ class Stage:
         wide = torch.float32 if around.device.type == "cuda" else torch.float64
         memory = torch.zeros(len(self.optimizer.param_groups), dtype=wide, device=around.device)
         self.rate = LearningRate(self.optimizer, self.spec, self.steps, memory)
-        classes = recipe.model.args.get("num_classes", self.dataset.num_classes)
-        self.objective = Objective(augment, self.spec.smoothing, int(classes or 0))
+        self.outputs = int(recipe.model.args.get("num_classes", self.dataset.num_classes) or 0)
+        self.objective = Objective(augment, self.spec.smoothing, self.outputs)
         self.saved_at, self.save_wait = time.monotonic(), CHECKPOINT_MIN_S
         self.counted = time.monotonic()
         self.loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=around.device)

@@ -70,6 +70,25 @@ class Surroundings:
 
 
 @dataclass(frozen=True)
+class Images:
+    """What a trained model takes and gives.
+
+    Attributes:
+        size: Height, and width, in pixels.
+        channels: 1 is grey, 3 is RGB.
+        mean: Mean of each channel by which they are normalised; pixels from 0 to 1.
+        std: Standard deviation likewise.
+        outputs: Logits that the model gives for each; 0 where it has no classifier.
+    """
+
+    size: int
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    outputs: int
+
+
+@dataclass(frozen=True)
 class TrainResult:
     """What a training ended with. Diverged is a result, not a failure.
 
@@ -85,6 +104,8 @@ class TrainResult:
         seconds: Time spent training and evaluating, over all resumes.
         started_from: What `init_from` gave and did not; empty without one.
         broken: Images that could not be read and were left out: sample id -> cause.
+        flops: Of one image, as `inference.count_flops` counts them; None where they cannot be counted.
+        images: What the model takes, in the last stage.
     """
 
     status: Literal["finished", "diverged"]
@@ -98,6 +119,8 @@ class TrainResult:
     seconds: float
     started_from: str = ""
     broken: dict[str, str] = field(default_factory=dict)
+    flops: int | None = None
+    images: Images | None = None
 
 
 @dataclass

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from slws_lab.spec import RunSpec, resolve_stages
+from slws_lab.training import build
+from slws_lab.training.inference import flops_of
 from slws_lab.training.numerics import set_deterministic
 from slws_lab.training.stage import Stage
-from slws_lab.training.surroundings import Progress, Surroundings, TrainResult, Unsaved
+from slws_lab.training.surroundings import Images, Progress, Surroundings, TrainResult, Unsaved
 
 
 def train_rank(run: RunSpec, around: Surroundings) -> TrainResult:
@@ -48,6 +50,7 @@ def _result(stage: Stage, metrics: dict[str, float]) -> TrainResult:
         if around.tidy:
             around.shelf.forget()
     epochs = progress.epochs_before + math.ceil(progress.step / stage.steps)
+    data = stage.dataset
     return TrainResult(
         status="finished" if _finite(metrics) else "diverged",
         cause="" if _finite(metrics) else _cause(metrics, epochs, progress.bad_step),
@@ -55,11 +58,13 @@ def _result(stage: Stage, metrics: dict[str, float]) -> TrainResult:
         metrics={name: value for name, value in metrics.items() if math.isfinite(value)},
         params=sum(p.numel() for p in stage.model.parameters() if p.requires_grad),
         shuffle_rates=stage.rates,
-        data_fingerprint=stage.dataset.fingerprint,
+        data_fingerprint=data.fingerprint,
         scan_backend=getattr(stage.model, "scan_backend", ""),
         seconds=progress.seconds,
         started_from=progress.started_from,
         broken=progress.broken,
+        flops=flops_of(stage.recipe, build.Shape.of(data), around.root),
+        images=Images(data.size, data.channels, data.mean, data.std, stage.outputs),
     )
 
 

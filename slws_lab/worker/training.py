@@ -17,6 +17,7 @@ from slws_lab.training import Interrupted, Outdated, RankError, RankLost, Surrou
 from slws_lab.training.checkpoint import Shelf
 from slws_lab.training.surroundings import Unsaved
 from slws_lab.worker.holding import ClaimLost, Failed, GoesBack, Hold, Place, Stopped
+from slws_lab.worker.model_folder import write_model_folder
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +116,10 @@ class Training:
                 cuda_graph=resources.cuda_graph, desk=hold.desk, reported=journal.epochs(attempt.journal), tidy=False,
             )  # fmt: skip
             try:
-                return asdict(train(run, around))
+                result = {name: value for name, value in asdict(train(run, around)).items() if value is not None}
             except Unsaved as error:
                 with writing(attempt.checkpoint):
                     raise OSError(str(error)) from error
+        if result["status"] == "finished":
+            write_model_folder(attempt, run, result, place.root, hold.desk)
+        return result

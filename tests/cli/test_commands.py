@@ -17,6 +17,8 @@ COMMANDS = (
     "status",
     "rerun",
     "report",
+    "compare",
+    "references",
     "why",
     "ui",
     "train",

@@ -13,10 +13,10 @@ from conftest import Slws
 from slws_lab.cli.app import app
 
 THEMES = {
-    "Studies": ["plan", "run", "status", "rerun", "report", "study"],
+    "Studies": ["plan", "run", "status", "rerun", "report", "compare", "study", "bundle"],
     "Runs": ["why", "train", "eval"],
     "MLflow": ["ui", "sync"],
-    "Workshop": ["verify", "clean", "schema", "models", "doctor", "data"],
+    "Workshop": ["verify", "clean", "schema", "models", "references", "doctor", "data"],
 }
 HEAVY = (
     "torch",

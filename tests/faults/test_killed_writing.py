@@ -87,7 +87,7 @@ def test_a_report_that_is_killed_leaves_whole_files_and_the_next_one_is_whole(
     new = contents(place)
     assert {name for name in new if new[name] != old[name]} >= {"table.md", "report.html", "manifest.json"}
     drawn = figures.draw(_table(project))
-    monkeypatch.setattr(figures, "draw", lambda _: drawn)
+    monkeypatch.setattr(figures, "draw", lambda *_: drawn)
     ended = False
     for touches in _ever_later():
         for name, content in old.items():

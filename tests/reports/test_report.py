@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -14,10 +15,14 @@ import pytest
 from slws_lab.errors import UserError
 from slws_lab.reports import write_report
 
-FILES = {
-    "records.csv", "manifest.json", "table.md", "table.tex", "table.html", "report.html",
-    *(f"figures/{name}.{kind}" for name in ("accuracy", "training", "shuffle") for kind in ("png", "svg")),
-}  # fmt: skip
+ALWAYS = {"records.csv", "manifest.json", "table.md", "table.tex", "table.html", "report.html"}
+TABLES = ("results", "grid", "effects", "doses", "contrasts")
+FIGURES = ("effects", "accuracy", "doses", "interaction", "heat_map", "training", "shuffle", "cost")
+GRID_FILES = {
+    *ALWAYS,
+    *(f"tables/{name}.{kind}" for name in TABLES for kind in ("md", "tex", "html", "csv")),
+    *(f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "svg", "png", "csv")),
+}
 ONE = "designs: [{list: [{}]}]\nseeds: 1"
 
 
@@ -30,8 +35,26 @@ def test_the_same_results_give_the_same_bytes(project, tmp_path: Path) -> None:
     report = write_report(made.table, made.study, tmp_path / "a")
     write_report(made.table, made.study, tmp_path / "b")
     first = contents(tmp_path / "a")
-    assert set(first) == FILES == {p.relative_to(report.folder).as_posix() for p in report.files}
+    assert set(first) == GRID_FILES == {p.relative_to(report.folder).as_posix() for p in report.files}
     assert first == contents(tmp_path / "b")
+
+
+def test_what_an_earlier_report_left_goes_and_what_others_put_there_stays(project, tmp_path: Path) -> None:
+    made, out = project(), tmp_path / "out"
+    write_report(made.table, made.study, out)
+    earlier = {"tables/sweep.md": b"old", "tables/edited.md": b"old"}
+    for name, content in earlier.items():
+        (out / name).write_bytes(content)
+    content = (out / "manifest.json").read_text()
+    names = {name: hashlib.sha256(content).hexdigest() for name, content in earlier.items()}
+    planted = json.loads(content)
+    planted["files"] |= names
+    planted.pop("manifest_sha256")
+    (out / "manifest.json").write_text(json.dumps(planted))
+    (out / "tables" / "edited.md").write_text("mine now")
+    (out / "tables" / "notes.md").write_text("mine")
+    write_report(made.table, made.study, out)
+    assert set(contents(out)) == {*GRID_FILES, "tables/edited.md", "tables/notes.md"}
 
 
 def test_the_manifest_leads_from_every_cell_to_its_runs(project, tmp_path: Path) -> None:
@@ -64,7 +87,7 @@ def test_the_manifest_leads_from_every_cell_to_its_runs(project, tmp_path: Path)
 def test_partial_results_are_reported_as_such(project, tmp_path: Path, plan, body, says: str) -> None:
     made = project(plan, body) if body else project(plan)
     report = write_report(made.table, made.study, tmp_path / "out")
-    assert set(contents(tmp_path / "out")) == FILES
+    assert set(contents(tmp_path / "out")) == {p.relative_to(report.folder).as_posix() for p in report.files} > ALWAYS
     assert says in report.answer and says in (tmp_path / "out" / "report.html").read_text()
 
 
@@ -78,7 +101,7 @@ def test_the_tables_that_the_design_allows_stand_in_every_file(project, tmp_path
     tex = (tmp_path / "out" / "table.tex").read_text()
     assert r"\label{slws:planted-effects}" in tex and r"\label{slws:planted-doses}" in tex
     tables = json.loads((tmp_path / "out" / "manifest.json").read_text())["tables"]
-    assert list(tables) == ["planted", "effects", "doses", "contrasts"] and all(tables.values())
+    assert list(tables) == ["planted", "grid", "effects", "doses", "contrasts"] and all(tables.values())
     assert [view.name for view in report.views] == ["planted"]
 
 
@@ -88,7 +111,7 @@ def test_the_latex_of_a_report_compiles(project, tmp_path: Path) -> None:
         pytest.skip("pdflatex is not installed")
     made = project()
     write_report(made.table, made.study, tmp_path)
-    document = r"\documentclass{article}\usepackage{booktabs}\begin{document}\input{table}\end{document}"
+    document = r"\documentclass{article}\usepackage{booktabs,xcolor,amssymb,graphicx}\begin{document}\input{table}\end{document}"
     (tmp_path / "t.tex").write_text(document)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "t.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
@@ -104,8 +127,8 @@ def test_a_table_that_cannot_be_made_is_a_note_and_nothing_in_latex(project, tmp
     files = {kind: (tmp_path / "out" / f"table.{kind}").read_text() for kind in ("md", "tex", "html")}
     title = "**Shapley attribution of 3 components: drop_path, smoothing, clip_grad**"
     assert f"{title}\n\n- Not made: " in files["md"]
-    assert files["html"].count("<table>") == 1 and "4 of them are missing" in files["html"]
-    assert "Shapley" not in files["tex"] and files["tex"].count(r"\begin{table}") == 1
+    assert files["html"].count("<table>") == 2 and "4 of them are missing" in files["html"]
+    assert "Shapley" not in files["tex"] and len(re.findall(r"\\begin{table\*?}", files["tex"])) == 2
 
 
 def test_published_rows_stand_apart_and_only_if_named(project, tmp_path: Path) -> None:
@@ -113,7 +136,7 @@ def test_published_rows_stand_apart_and_only_if_named(project, tmp_path: Path) -
     report = write_report(made.table, made.study, tmp_path / "out")
     text = (tmp_path / "out" / "table.md").read_text()
     assert len(report.views) == 2 and "not tested against ours" in text
-    assert r"\label{slws:with-published}" in (tmp_path / "out" / "table.tex").read_text()
+    assert r"\label{slws:with-methods}" in (tmp_path / "out" / "table.tex").read_text()
     unknown = project(lambda i, seed: None, ONE + "\nreport: {references: [swim]}")
     with pytest.raises(UserError, match=r"planted.yaml:\d+:\d+"):
         write_report(unknown.table, unknown.study, tmp_path / "none")
@@ -126,11 +149,12 @@ def test_the_page_is_self_contained_and_escaped(project, tmp_path: Path) -> None
     write_report(made.table, made.study, tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Is &lt;img src=x onerror=alert(1)&gt; &amp; 5% {{ 7*7 }} better?" in page
-    assert "<script" not in page and "<img src=x" not in page
+    assert page.count("<script") == 2 and "<img src=x" not in page  # its own, and its data
     assert "out of memory &lt;script&gt;" in page
-    assert "http" not in page.replace("http-equiv", "")
-    assert "Content-Security-Policy" in page and page.count("data:image/svg+xml;base64,") == 3
-    assert f"slws rerun planted {next(iter(made.table.records))}" in page
+    assert "http" not in page.replace("http-equiv", "").replace("http://127.0.0.1:5000", "").replace('("http")', "")
+    drawn = list((tmp_path / "out" / "figures").glob("*.svg"))
+    assert "Content-Security-Policy" in page and page.count("data:image/svg+xml;base64,") == len(drawn) > 3
+    assert "slws rerun planted &#39;schedule=linear, max_rate=0.5&#39;" in page
     assert "with uncommitted changes" in page and "(4 runs)" in page
 
 

@@ -130,6 +130,9 @@ def test_the_same_trials_give_the_same_bytes(made: Made, written: Report, tmp_pa
     for path in written.files:
         name = path.relative_to(written.folder).as_posix()
         again = tmp_path / "again" / name
+        if name.startswith("tables/confirmation."):
+            assert not again.exists()
+            continue
         assert (again.read_bytes() == path.read_bytes()) == (name not in confirmed), name
 
 
@@ -137,7 +140,7 @@ def test_every_figure_stands_as_picture_as_data_and_in_the_page(written: Report)
     names = {path.relative_to(written.folder).as_posix() for path in written.files}
     assert {f"search/{name}.csv" for name in (*ONE, "curves")} <= names
     assert {
-        f"figures/{name}.{kind}" for name in (*ONE - {"contour-surface"}, "curves") for kind in ("png", "svg")
+        f"figures/{name}.{kind}" for name in (*ONE - {"contour-surface"}, "curves") for kind in ("pdf", "png", "svg")
     } <= names
     page = text(written)
     assert page.count("data:image/svg+xml;base64,") == 6 == page.count("<img ") and 'alt=""' not in page
@@ -261,8 +264,9 @@ def test_pruned_and_failed_trials_are_told_apart(written: Report) -> None:
 
 def test_the_page_is_self_contained_and_escaped(written: Report) -> None:
     page = text(written)
-    assert "Which &lt;b&gt;rate&lt;/b&gt;?" in page and "&lt;script&gt;alert(1)" in page and "<script" not in page
-    assert "http" not in page.replace("http-equiv", "") and "Content-Security-Policy" in page
+    assert "Which &lt;b&gt;rate&lt;/b&gt;?" in page and "&lt;script&gt;alert(1)" in page and page.count("<script") == 2
+    plain = page.replace("http-equiv", "").replace("http://127.0.0.1:5000", "").replace('("http")', "")
+    assert "http" not in plain and "Content-Security-Policy" in page
     digest = page.partition("style-src 'sha256-")[2].partition("'")[0]
     import base64
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from slws_lab.analysis import contrasts, estimates
-from slws_lab.reports import TableView, contrasts_view, main_view, published, published_view, wording
+from slws_lab.reports import TableView, contrasts_view, main_view, wording
 from slws_lab.spec import Metric, Role
 
 GRID = """
@@ -52,6 +52,7 @@ def test_a_loss_has_four_decimals_and_no_unit(project) -> None:
     assert len(column(view, "val/loss, best epoch, mean ± sd")[0].split(" ")[0].split(".")[1]) == 4
     assert "Δ [99 % interval]" in [c.name for c in view.columns]
     assert "best epoch" in notes(view) and "below zero is better" in notes(view)
+    assert [c.name for c in view.columns if c.better == "down"] == ["val/loss, best epoch, mean ± sd"]
 
 
 def test_every_cell_of_ours_knows_its_runs(project) -> None:
@@ -124,11 +125,13 @@ def test_an_undeclared_difference_is_marked_in_its_row_and_named_below(project) 
     assert column(view, "undeclared") == ["–", "device", "–", "–", "–"]
     assert view.rows[1][-1].run_ids == (run_id, table.design.run_ids[base.id, 2])
     (note,) = [note for note in view.notes if "does not declare" in note]
-    assert note.startswith("schedule=linear, max_rate=0.5 against baseline: ")
+    assert note.startswith("† schedule=linear, max_rate=0.5 against baseline: ")
+    assert [[c.text for c in row if c.mark == "†"] for row in view.rows] == [[], [view.rows[1][4].text], [], [], []]
     assert note.endswith("device: NVIDIA A100 against cpu (seed 2).")
     full = contrasts_view(replace(table, records={**table.records, run_id: changed}))
     assert column(full, "undeclared") == ["device", "–", "–", "–"] and note in full.notes
     assert full.rows[0][-1].run_ids == view.rows[1][-1].run_ids
+    assert [[full.columns[i].name for i, c in enumerate(row) if c.mark] for row in full.rows] == [["Δ"], [], [], []]
 
 
 def test_what_follows_from_the_factors_is_no_undeclared_difference(project) -> None:
@@ -189,15 +192,6 @@ def test_one_point_is_no_points(project) -> None:
         "2 points",
     ]
     assert wording.sized(1, Metric(name="val/loss", goal="minimize")) == "1"
-
-
-def test_published_rows_keep_blanks_and_cite_their_source() -> None:
-    rows = published(["slws"])
-    view = published_view(rows)
-    assert len(view.rows) == 11
-    assert column(view, "params (M)")[0] == "" and column(view, "value")[0] == "82.6"
-    cited = [int(text.strip("[]")) for text in column(view, "source")]
-    assert [view.notes[i - 1].split("] ", 1)[1] for i in cited] == [row.source for row in rows]
 
 
 def test_factors_that_change_together_are_named_below_the_table(project) -> None:

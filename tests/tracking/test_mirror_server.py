@@ -17,6 +17,7 @@ import pytest
 from slws_lab.tracking import Workspace
 from slws_lab.tracking.mirror import Mirror, MirrorAway, Shipped
 from slws_lab.tracking.mirror_audit import MirrorAudit, audit_mirror
+from slws_lab.tracking.mirror_ui import page_of
 
 CHROMIUM = Path("/usr/bin/chromium")
 
@@ -162,8 +163,8 @@ def test_ui_shows_the_study_as_model_training(served: tuple[Any, str]) -> None:
     design = mirrored.run_all()
     study = mirrored.study()[0]
     mirrored.ship()
-    with Mirror.open(mirrored.workspace, None) as mirror:
-        pages = {view: f"{address}/{mirror.page(study, view)}" for view in ("slws-arms", "slws-study")}
+    experiment = mirrored.client.get_experiment_by_name(study.spec.name).experiment_id
+    pages = {view: f"{address}/{page_of(experiment, view)}" for view in ("slws-arms", "slws-study")}
     with sync_playwright() as playwright:
         options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=options)

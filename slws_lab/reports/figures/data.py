@@ -10,8 +10,11 @@ import pandas as pd
 
 from slws_lab.analysis import Contrast, ResultTable, contrasts, estimates
 from slws_lab.reports import wording
+from slws_lab.spec import Recipe
 
 RATE = "train/shuffle_rate"  # the largest layer's rate in an epoch, as a training writes it
+FEW = 7  # arms that colour alone tells apart: black for the baseline, and six
+LOSSES = ["train/loss", "val/loss"]  # of the same weights
 CURVES = ["name", "arm_id", "step", "mean", "low", "high"]
 
 
@@ -40,11 +43,11 @@ def accuracy(table: ResultTable) -> pd.DataFrame:
     """
     names = wording.arm_names(table.design)
     rows = [
-        (names[e.arm_id], e.arm_id, int(seed), value, e.mean, e.low, e.high)
+        (names[e.arm_id], e.arm_id, seed, value, e.mean, e.low, e.high)
         for e in estimates(table)
         for seed, value in table.values[e.arm_id].dropna().items()
     ]
-    return _frame(rows, ["arm", "arm_id", "seed", "value", "mean", "low", "high"], floats=4)
+    return _frame(rows, ["arm", "arm_id", "seed", "value", "mean", "low", "high"], floats=4).astype({"seed": int})
 
 
 def effects(table: ResultTable) -> pd.DataFrame:
@@ -59,24 +62,24 @@ def effects(table: ResultTable) -> pd.DataFrame:
     return _frame(rows, [*columns, "difference", "delta", "low", "high"], floats=4)
 
 
-def training_curves(table: ResultTable, most: int = 7) -> pd.DataFrame:
+def training_curves(table: ResultTable, most: int = FEW) -> pd.DataFrame:
     """Return the mean, low and high over an arm's finished runs of its losses, of the study's metric and of the shuffle's rate.
 
     Args:
         table: The results.
-        most: Of how many arms, see `shown`; the shuffle's rate is of all.
+        most: Of how many arms, see `shown`; the shuffle's rate is of all arms in which it changes.
 
     Returns:
         Columns name, arm_id, step (epochs done), mean, low (the smallest of the runs), high. Runs that failed, diverged or still
         go are left out: they would bend the mean where they end.
     """
-    kept, names = set(shown(table, most)), set(_names(table))
+    kept, names = set(shown(table, most)), {*LOSSES, *_of_metric(table)}
     points = [
         (name, arm.id, step, value)
         for arm in table.design.arms
         for seed in table.values.index[table.values[arm.id].notna()]
         for name, curve in sorted(table.record(arm.id, int(seed)).curves.items())
-        if name == RATE or (name in names and arm.id in kept)
+        if (name in names and arm.id in kept) or (name == RATE and len(set(curve.values())) > 1)
         for step, value in curve.items()
     ]
     grouped = pd.DataFrame(points, columns=["name", "arm_id", "step", "value"]).groupby(CURVES[:3], sort=False)["value"]
@@ -86,20 +89,20 @@ def training_curves(table: ResultTable, most: int = 7) -> pd.DataFrame:
 
 def read_curves(text: str) -> pd.DataFrame:
     """Return what `training_curves` gave, from the CSV that was saved beside the figure."""
-    return pd.read_csv(io.StringIO(text), float_precision="round_trip")[CURVES]
+    found = pd.read_csv(io.StringIO(text), dtype=str)[CURVES]  # Python's own floats are read exactly
+    return found.astype({"step": int, "mean": float, "low": float, "high": float})
 
 
-def losses(table: ResultTable, found: pd.DataFrame) -> list[str]:
-    """Return the names of the losses among curves: of the training, then of the validation with the weights of the metric."""
-    names = set(found["name"])
-    ema = table.study.metric.weights == "ema" and "val/loss_ema" in names
-    return [name for name in ("train/loss", "val/loss_ema" if ema else "val/loss") if name in names]
+def panels(table: ResultTable, curves: pd.DataFrame) -> list[list[str]]:
+    """Return the names of the curves of each panel, of the train split before those of the validation: the losses, and the metric.
 
-
-def metrics(table: ResultTable, found: pd.DataFrame) -> list[str]:
-    """Return the names of the metric among curves, on the train split where that is known, then as the study has it."""
-    key, names = table.study.metric.key, set(found["name"])
-    return [name for name in dict.fromkeys((key.replace("val/", "train/"), key)) if name in names]
+    Args:
+        table: The results.
+        curves: Of `training_curves`.
+    """
+    known = set(curves["name"])
+    found = [[name for name in names if name in known] for names in (LOSSES, _of_metric(table))]
+    return [names for i, names in enumerate(found) if names and names not in found[:i]]
 
 
 def shuffle_rates(table: ResultTable, curves: pd.DataFrame) -> pd.DataFrame:
@@ -114,27 +117,22 @@ def shuffle_rates(table: ResultTable, curves: pd.DataFrame) -> pd.DataFrame:
         each epoch (from 1), for the arms in which it changes.
     """
     names, rows = wording.arm_names(table.design), list[tuple[Any, ...]]()
-    course = curves[curves["name"] == RATE]
-    changing = course.groupby("arm_id")["mean"].agg(lambda rates: rates.nunique() > 1)
     for arm in table.design.arms:
-        rates = _rates(table, arm.id)
-        rows += [(names[arm.id], arm.id, "depth", layer, rate) for layer, rate in enumerate(rates)]
-        if rates and changing.get(arm.id, False):
-            own = course[course["arm_id"] == arm.id]
-            rows += [(names[arm.id], arm.id, "time", step, rate) for step, rate in zip(own["step"], own["mean"], strict=True)]
+        course = curves[(curves["name"] == RATE) & (curves["arm_id"] == arm.id)]
+        over = {"depth": enumerate(_rates(table, arm.id)), "time": zip(course["step"], course["mean"], strict=True)}
+        rows += [(names[arm.id], arm.id, side, at, rate) for side, points in over.items() for at, rate in points]
     return _frame(rows, ["arm", "arm_id", "over", "at", "rate"], floats=1)
 
 
 def shuffles(table: ResultTable) -> bool:
     """Say whether any arm of the design shuffles."""
     recipes = (arm.recipe for arm in table.design.arms)
-    return any(getattr(recipe, "shuffle", None) is not None and recipe.shuffle.schedule != "none" for recipe in recipes)
+    return any(isinstance(recipe, Recipe) and recipe.shuffle.schedule != "none" for recipe in recipes)
 
 
-def _names(table: ResultTable) -> list[str]:
+def _of_metric(table: ResultTable) -> list[str]:
     key = table.study.metric.key
-    return ["train/loss", "val/loss_ema" if table.study.metric.weights == "ema" else "val/loss", "val/loss", key,
-            key.replace("val/", "train/")]  # fmt: skip
+    return list(dict.fromkeys((key.replace("val/", "train/"), key)))
 
 
 def _pairs(table: ResultTable, contrast: Contrast) -> Iterator[tuple[Any, ...]]:

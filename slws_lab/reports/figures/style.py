@@ -13,8 +13,10 @@ from typing import Any
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 
 from slws_lab.reports import wording
 from slws_lab.reports.formats import one_line
@@ -25,14 +27,18 @@ BASELINE, SOFT = "#1a1a1a", "#8a8f96"
 # Okabe and Ito's colours, safe for the colour-blind, without the yellow that white paper swallows.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)))
+MARKERS = ("o", "s", "^", "D", "v", "P")
 MOST = len(COLORS) * len(DASHES)  # arms that can be told apart, and rows that a page has room for
-FEW = len(COLORS) + 1  # arms that colour alone tells apart: the baseline is black
 LINE = 40  # characters of a label that a column in print has room for; a longer one is broken
 NARROW = 30  # characters of a label of which a page has room for three side by side
 SMALL = 6.5  # points: the smallest type
-HALO = (withStroke(linewidth=2, foreground="white"),)  # keeps a text readable over lines
-KINDS = ("png", "svg", "pdf")
-UNDATED = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+LINE_HEIGHT = 0.155  # inches of a line of a legend
+CANVASES = {"png": FigureCanvasAgg, "svg": FigureCanvasSVG, "pdf": FigureCanvasPdf}
+UNDATED: dict[str, dict[str, None]] = {
+    "png": {},
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+}  # kind of file -> no date
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,8 @@ class Look:
 
     name: str
     color: str
-    dash: Any
+    dash: Any = "-"
+    marker: str = MARKERS[0]
 
     @property
     def is_baseline(self) -> bool:
@@ -86,7 +93,7 @@ def styled() -> Iterator[None]:
 
 
 def looks(design: Design, wanted: Collection[str] | None = None, first: Collection[str] = ()) -> dict[str, Look]:
-    """Give each arm its name, colour and dash: the baseline is black, the others cycle colours, then dashes.
+    """Give each arm its name, colour, dash and marker: the baseline is black, the others cycle colours, then dashes and markers.
 
     Args:
         design: The study's.
@@ -96,10 +103,10 @@ def looks(design: Design, wanted: Collection[str] | None = None, first: Collecti
     names = {arm_id: one_line(name) for arm_id, name in wording.arm_names(design).items()}
     usual = wording.baseline(design).id
     others = [arm.id for arm in design.arms if arm.id != usual and (wanted is None or arm.id in wanted)]
-    found = {usual: Look(names[usual], BASELINE, "-")}
+    found = {usual: Look(names[usual], BASELINE)}
     for i, arm_id in enumerate(sorted(others, key=lambda arm_id: arm_id not in first)):
-        dash = DASHES[i // len(COLORS) % len(DASHES)]
-        found[arm_id] = Look(names[arm_id], COLORS[i % len(COLORS)], dash)
+        turn = i // len(COLORS) % len(DASHES)
+        found[arm_id] = Look(names[arm_id], COLORS[i % len(COLORS)], DASHES[turn], MARKERS[turn])
     return {arm.id: found[arm.id] for arm in design.arms if arm.id in found}
 
 
@@ -121,6 +128,11 @@ def fitting(text: str, width: int = LINE) -> str:
     return broken(one_line(text), width).replace("$", r"\$")
 
 
+def better(larger: bool) -> str:
+    """Say which direction is better; in letters that every part of a font holds, since arrows double the time that a PDF takes."""
+    return "higher is better" if larger else "lower is better"
+
+
 def panels(count: int, across: int, height: float, *, share_y: bool = True) -> tuple[Figure, list[Axes]]:
     """Return a figure of so many panels: one has the width of a column, several that of a page.
 
@@ -137,6 +149,14 @@ def panels(count: int, across: int, height: float, *, share_y: bool = True) -> t
     for spare in made[count:]:
         spare.remove()
     return figure, list(made[:count])
+
+
+def name_heights(shown: Sequence[Axes], title: str) -> None:
+    """Give those panels that stand at the left of a figure the title of the heights."""
+    for axes in shown:
+        place = axes.get_subplotspec()
+        if place is not None and place.is_first_col():
+            axes.set_ylabel(title)
 
 
 def csv(frame: pd.DataFrame) -> bytes:
@@ -160,12 +180,16 @@ def drawn(
     """
     for axes in shown if empty else ():
         axes.text(0.5, 0.5, "nothing to show yet", ha="center", va="center", transform=axes.transAxes, color="#666666")
-    figure.draw_without_rendering()  # finds the layout, once for all kinds of files
+    engine = figure.get_layout_engine()
+    assert engine is not None, "the style sets one"
+    engine.execute(figure)  # once for all kinds of files
     figure.set_layout_engine("none")
-    return Drawn(name, title, alt, **{kind: _bytes(figure, kind) for kind in KINDS}, csv=data, empty=empty)
+    kinds = {kind: _bytes(figure, kind) for kind in UNDATED}
+    return Drawn(name, title, alt, **kinds, csv=data, empty=empty)
 
 
 def _bytes(figure: Figure, kind: str) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, metadata=UNDATED[kind])
+    """Return a figure as a file; not by `savefig`, which would draw it twice."""
+    buffer, canvas = io.BytesIO(), CANVASES[kind](figure)
+    getattr(canvas, f"print_{kind}")(buffer, metadata=UNDATED[kind])
     return buffer.getvalue()

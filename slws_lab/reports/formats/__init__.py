@@ -1,10 +1,11 @@
-"""Views as Markdown, LaTeX and HTML. Every text is escaped here and nowhere else."""
+"""Views as Markdown, LaTeX, HTML and CSV. Every text is escaped here and nowhere else."""
 
 from __future__ import annotations
 
 from slws_lab.reports.formats.html import html_templates, to_html
-from slws_lab.reports.formats.latex import latex, to_latex
-from slws_lab.reports.formats.markdown import markdown, to_markdown
-from slws_lab.reports.formats.text import one_line
+from slws_lab.reports.formats.latex import to_latex
+from slws_lab.reports.formats.markdown import to_markdown
+from slws_lab.reports.formats.separated import to_csv
+from slws_lab.reports.formats.text import one_line, spans
 
-__all__ = ["html_templates", "latex", "markdown", "one_line", "to_html", "to_latex", "to_markdown"]
+__all__ = ["html_templates", "one_line", "spans", "to_csv", "to_html", "to_latex", "to_markdown"]

@@ -8,11 +8,13 @@ from typing import Any
 
 from slws_lab.analysis import CORRECTIONS, ResultTable
 from slws_lab.reports import looks, wording
+from slws_lab.reports.page.runs import rerun
 from slws_lab.reports.tables.cells import cell
 from slws_lab.reports.view import Cell, Column, TableView
 from slws_lab.tracking import RunRecord
 
 ENDED = ("finished", "diverged", "failed")
+CHANGED = "+"  # behind the commit of a run that was made with uncommitted changes
 
 
 @dataclass(frozen=True)
@@ -82,19 +84,31 @@ def arms_view(table: ResultTable) -> TableView:
 
 
 def runs_view(table: ResultTable) -> TableView:
-    """Return every run with its id, status and value."""
+    """Return every run, arm by arm and seed by seed, with all that one asks of a single run."""
     names, metric = wording.arm_names(table.design), table.study.metric
+    due = {record.run_id for record in looks.all_due(table)}
     rows = []
     for arm in table.design.arms:
-        due = {record.run_id for record in looks.due(table, arm.id)}
         for seed, record in zip(table.design.seeds, table.arm_records(arm.id), strict=True):
             value = wording.number(record.value(metric), wording.decimals(metric))
             status = record.status if record.run_id in due else "not needed"
-            texts = (names[arm.id], str(seed), record.run_id, status, value)
+            attempt = str(record.attempt or wording.NOTHING)
+            texts = (names[arm.id], str(seed), record.run_id, status, value, attempt, _short_commit(record))
             rows.append(tuple(cell(text, (record.run_id,)) for text in texts))
     columns = (Column("arm"), Column("seed", True), Column("run"), Column("status"),
-               Column(wording.metric_title(metric), True))  # fmt: skip
-    return TableView("runs", "Every run", columns, tuple(rows))
+               Column(wording.metric_title(metric), True), Column("attempt", True), Column("commit"))  # fmt: skip
+    changed = any(row[-1].text.endswith(CHANGED) for row in rows)
+    notes = (f"{CHANGED} behind a commit: with uncommitted changes.",) if changed else ()
+    return TableView("runs", "Every run", columns, tuple(rows), notes)
+
+
+def repeat_view(table: ResultTable, known_as: str) -> TableView:
+    """Return the command that repeats each arm, and so each row of the result table."""
+    names, rows = wording.arm_names(table.design), []
+    for arm in table.design.arms:
+        runs = tuple(record.run_id for record in table.arm_records(arm.id))
+        rows.append((Cell(names[arm.id], runs), Cell(rerun(known_as, arm), runs)))
+    return TableView("commands", "How to repeat each row", (Column("arm"), Column("command")), tuple(rows))
 
 
 def _size(table: ResultTable) -> str:
@@ -125,6 +139,12 @@ def _commit(record: RunRecord) -> str:
         return ""
     changed = f", with uncommitted changes (diff {found.get('diff') or 'of new files only'})"
     return f"{found['commit'][:12]}{changed if found.get('dirty') else ''}"
+
+
+def _short_commit(record: RunRecord) -> str:
+    found = _provenance(record)
+    commit = str(found.get("commit") or "")[:8]
+    return commit + CHANGED * bool(found.get("dirty")) if commit else wording.NOTHING
 
 
 def _machine(record: RunRecord) -> str:

@@ -6,10 +6,8 @@ Dark is better wherever colour tells a value, so that a print without colours re
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import as_file, files
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -19,14 +17,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from slws_lab.analysis.searching import Aspect, Axis, Contour, Curve, Front, HistoryPoint, SearchFindings, SlicePoint
-from slws_lab.reports.figures.draw import BASELINE, COLORS, COLUMN, DASHES, PAGE, Drawn, drawn
-from slws_lab.reports.formats import one_line
+from slws_lab.reports.figures.style import BASELINE, COLORS, COLUMN, DASHES, PAGE, SOFT, Drawn, drawn, plain, styled
 from slws_lab.reports.search import words as search_words
 from slws_lab.reports.search.data import numbered
 from slws_lab.reports.search.parallel import parallel
 from slws_lab.spec import Metric, StudySpec
 
-BLUE, ORANGE, SOFT = COLORS[0], COLORS[1], "#8a8f96"
+BLUE, ORANGE = COLORS[:2]
 SHADES = LinearSegmentedColormap.from_list("slws", ["#cfd9e0", "#7fb0cf", "#0b5c8f", "#08263d"])
 ABREAST = 4  # panels in a row
 EDGE = 0.04  # share of a range that is left free beyond each end
@@ -36,7 +33,7 @@ WORST = 25.0
 
 def draw_search(found: SearchFindings, study: StudySpec) -> list[Drawn]:
     """Draw the figures of a search, those for which there is anything to draw; the same findings give the same bytes."""
-    with as_file(files("slws_lab.reports") / "slws.mplstyle") as style, mpl.rc_context(fname=style):
+    with styled():
         drawn = [_fronts(found, study)] if any(front.points for front in found.fronts) else []
         drawn += [figure for i in range(len(found.aspects)) for figure in _of_objective(found, study, i)]
         drawn += [_curves(found, study)] if found.curves else []
@@ -55,11 +52,6 @@ def _of_objective(found: SearchFindings, study: StudySpec, i: int) -> list[Drawn
         *([_contours(aspect, value, i)] if aspect.contours else []),
         *([_parallel(found, aspect, value, i)] if len(aspect.paths) > 1 else []),
     ]
-
-
-def plain(text: str) -> str:
-    """Return text in one line that matplotlib takes for no formula."""
-    return one_line(text).replace("$", r"\$")
 
 
 def _history(aspect: Aspect, value: str, usual: float | None, i: int) -> Drawn:
@@ -83,7 +75,7 @@ def _history(aspect: Aspect, value: str, usual: float | None, i: int) -> Drawn:
     figure.legend(loc="outside lower center", ncol=3)
     title = f"{value} of each trial, and the best so far"
     alt = f"{title}; pruned trials and those without a value as marks at the bottom."
-    return drawn(figure, [axes], numbered("history", i), title, alt, empty=False)
+    return drawn(figure, [axes], numbered("history", i), title, alt)
 
 
 def _line(axes: Axes, points: Sequence[tuple[float, float]], label: str, look: dict[str, Any]) -> None:
@@ -122,7 +114,7 @@ def _importance(found: SearchFindings, aspect: Aspect, value: str, i: int) -> Dr
     figure.legend(loc="outside lower center", ncol=2)
     said = " ".join(search_words.importance_text(one, {a.name: a.label for a in found.axes}) for one in shown)
     title = f"Which dimension matters for {value}"
-    return drawn(figure, [axes], numbered("importance", i), title, f"{title}. {said}", empty=False)
+    return drawn(figure, [axes], numbered("importance", i), title, f"{title}. {said}")
 
 
 def _slices(found: SearchFindings, aspect: Aspect, value: str, i: int) -> Drawn:
@@ -139,7 +131,7 @@ def _slices(found: SearchFindings, aspect: Aspect, value: str, i: int) -> Drawn:
         axes.set_ylabel(value)
     title = f"{value} along each dimension"
     alt = f"{title}: a dot a completed trial, {'the best' if len(found.aspects) == 1 else 'the Pareto front'} as diamonds."
-    return drawn(figure, panels, numbered("slices", i), title, alt, empty=False)
+    return drawn(figure, panels, numbered("slices", i), title, alt)
 
 
 def _dots(axes: Axes, axis: Axis, points: Sequence[SlicePoint], **look: Any) -> None:
@@ -161,7 +153,7 @@ def _contours(aspect: Aspect, value: str, i: int) -> Drawn:
     reasons = dict.fromkeys(c.reason for c in shown if c.reason)
     beyond = f" No surface where {'; '.join(reasons)}." if reasons else ""
     alt = f"{title}. Dots are completed trials, shades between them interpolated, dark is better.{beyond}"
-    return drawn(figure, panels, numbered("contour", i), title, alt, empty=False)
+    return drawn(figure, panels, numbered("contour", i), title, alt)
 
 
 def _contour(axes: Axes, contour: Contour, shade: ScalarMappable) -> None:
@@ -187,7 +179,7 @@ def _parallel(found: SearchFindings, aspect: Aspect, value: str, i: int) -> Draw
     parallel(axes, found.axes, aspect, value, shade)
     title = f"All completed trials across the dimensions, by {value}"
     alt = f"{title}: a line a trial, dark is better; a dimension that is off in a trial is met at the mark “off”."
-    return drawn(figure, [axes], numbered("parallel", i), title, alt, empty=False)
+    return drawn(figure, [axes], numbered("parallel", i), title, alt)
 
 
 def _fronts(found: SearchFindings, study: StudySpec) -> Drawn:
@@ -198,7 +190,7 @@ def _fronts(found: SearchFindings, study: StudySpec) -> Drawn:
     figure.legend(handles, names, loc="outside lower center", ncol=3)
     title = "Objectives against each other"
     alt = f"{title}: trials that no other one dominates, those that are dominated, and those over a budget."
-    return drawn(figure, panels, "front", title, alt, empty=False)
+    return drawn(figure, panels, "front", title, alt)
 
 
 def _front(axes: Axes, front: Front, found: SearchFindings, metric: Metric) -> None:
@@ -240,7 +232,7 @@ def _curves(found: SearchFindings, study: StudySpec) -> Drawn:
     figure.legend(loc="outside lower center", ncol=3)
     title = "What the pruner saw of each trial"
     alt = f"{title}: a line a trial, a dot where it was pruned."
-    return drawn(figure, [axes], "curves", title, alt, empty=False)
+    return drawn(figure, [axes], "curves", title, alt)
 
 
 def _panels(count: int, *, share_y: bool) -> tuple[Figure, list[Axes]]:

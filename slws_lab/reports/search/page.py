@@ -13,13 +13,14 @@ from slws_lab.analysis.searching import Gap, SearchFindings, Tested
 from slws_lab.reports import wording
 from slws_lab.reports.formats import html_templates
 from slws_lab.reports.page import facts
-from slws_lab.reports.page.page import html, image, styled
+from slws_lab.reports.page.page import assets, html, image, listed
+from slws_lab.reports.page.runs import RunSets, commands
 from slws_lab.reports.search import facts as search_facts
 from slws_lab.reports.search import words as search_words
 from slws_lab.reports.view import TableView
 
 if TYPE_CHECKING:
-    from slws_lab.reports.figures.draw import Drawn
+    from slws_lab.reports.figures.style import Drawn
     from slws_lab.reports.report import Report
 
 
@@ -67,14 +68,16 @@ def search_page(found: SearchFindings, table: ResultTable, shown: Shown, confirm
     """
     report = confirmed.report
     search = search_words.search_of(table.study)
+    every = facts.runs_view(table)
+    sets = RunSets(every)
     return html_templates().get_template("search.html.j2").render(
-        **styled("report.css", "search.css"),
+        **assets("report.css"),
         study=table.study,
         answer=search_words.answer(found, table.study, confirmed.gaps),
         summary=_summary(found, table),
-        best=html(shown.best),
-        trials=html(shown.trials),
-        gap=html(shown.gap) if shown.gap is not None else "",
+        best=html(shown.best, sets),
+        trials=html(shown.trials, sets),
+        gap=html(shown.gap, sets) if shown.gap is not None else "",
         confirmed=report.answer if report is not None else "",
         tested=search_words.tested_text(confirmed.tested, table.study) if confirmed.tested is not None else "",
         link=_link(report, out),
@@ -89,6 +92,8 @@ def search_page(found: SearchFindings, table: ResultTable, shown: Shown, confirm
         cost=search_facts.cost_facts(found, table),
         provenance=facts.provenance_facts(table),
         example=next(iter(table.records), ""),
+        runs=listed(every),
+        data={**sets.data(), **commands(table, table.study.name)},
     )  # fmt: skip
 
 

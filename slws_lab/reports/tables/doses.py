@@ -57,7 +57,7 @@ class Curve:
 def dose_views(table: ResultTable) -> list[TableView]:
     """Return the table of all factors with three numbers or more at which all else is equal; none if there is no such factor."""
     fits, failed = list[tuple[Curve, DoseResponse]](), list[str]()
-    for curve in (curve for name in table.study.factors for curve in _curves(table, name)):
+    for curve in (curve for name in table.study.factors for curve in dose_curves(table, name)):
         try:
             fits.append((curve, curve.fit(table)))
         except UserError as error:
@@ -78,7 +78,7 @@ def dose_views(table: ResultTable) -> list[TableView]:
     return [TableView("doses", title, columns, rows, notes)]
 
 
-def _curves(table: ResultTable, factor: str) -> list[Curve]:
+def dose_curves(table: ResultTable, factor: str) -> list[Curve]:
     """Return a factor's curves: one for each combination of the others, but those numeric at the baseline's if there are such."""
     numeric = {
         name: one.values[0] for name, one in table.study.factors.items() if len(_numbers(one.values)) >= MIN_DOSES
@@ -118,7 +118,7 @@ def _row(table: ResultTable, curve: Curve, fit: DoseResponse, adjusted: float) -
     beyond = ("≤ " if best.dose < sum(fit.doses) / len(fit.doses) else "≥ ") if best.at_border else ""
     texts = (
         wording.factor_names(table.design)[curve.factor],
-        _others(table, curve) or wording.NOTHING,
+        others_text(table, curve) or wording.NOTHING,
         f"{len(fit.doses)} from {fit.doses[0]:g} to {fit.doses[-1]:g}",
         str(len(fit.seeds)),
         fit.direction,
@@ -170,11 +170,11 @@ def _notes(table: ResultTable, fits: list[tuple[Curve, DoseResponse]]) -> Iterat
 
 def _name(table: ResultTable, curve: Curve) -> str:
     """Name a curve: `max_rate (schedule=linear)`."""
-    name, others = wording.factor_names(table.design)[curve.factor], _others(table, curve)
+    name, others = wording.factor_names(table.design)[curve.factor], others_text(table, curve)
     return f"{name} ({others})" if others else name
 
 
-def _others(table: ResultTable, curve: Curve) -> str:
+def others_text(table: ResultTable, curve: Curve) -> str:
     """Name the levels of other factors that are not the baseline's; empty if all are."""
     usual, names = wording.baseline(table.design).settings, wording.factor_names(table.design)
     differing = {n: v for n, v in curve.others.items() if n in names and (n not in usual or usual[n] != v)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from slws_lab.analysis import Best, Contrast, Estimate, ResultTable, Undeclared, confounded
 from slws_lab.reports import looks, wording
-from slws_lab.reports.tables.cells import beside_factors
+from slws_lab.reports.tables.cells import DAGGER, beside_factors
 from slws_lab.spec import CommandRecipe, StudySpec
 
 
@@ -28,7 +28,7 @@ def main_notes(
     )
     notes += [_family(table, contrasts), _margin(study)] if tested else []
     notes += [*_open(table, contrasts), *_reasons(table, contrasts), *_signflip(contrasts)]
-    notes += [_bold(table, best)] if tested else []
+    notes += [bold_note(table, best)] if tested else []
     return tuple(note for note in notes if note)
 
 
@@ -101,7 +101,7 @@ def _undeclared(table: ResultTable, contrasts: tuple[Contrast, ...]) -> list[str
             said = "; ".join(f"{one.field}: {one.values[0]} against {one.values[1]} ({_seeds(one)})" for one in found)
             arm, reference = names[found[0].arm_id], names[found[0].reference]
             notes[frozenset((contrast.arm_id, contrast.reference))] = (
-                f"{arm} against {reference}: the runs also differ in what the study does not declare, which may explain Δ. {said}."
+                f"{DAGGER} {arm} against {reference}: the runs also differ in what the study does not declare, which may explain Δ. {said}."
             )
     return list(notes.values())
 
@@ -186,11 +186,13 @@ def _signflip(contrasts: tuple[Contrast, ...]) -> list[str]:
     return [f"The exact {note}; the verdict rests on the t test alone." for note in notes]
 
 
-def _bold(table: ResultTable, best: Best) -> str:
+def bold_note(table: ResultTable, best: Best) -> str:
+    """Say what bold and underlined mean; or that none is bold, and why."""
     if best.bold:
         looked = "" if table.design.first_seeds is None else "; not corrected for looks"
         alpha = f"{table.study.comparisons.alpha:g}{looked}"
-        return f"Bold: the best mean and every arm not separable from it (paired t, Holm, {alpha})."
+        second = " Underlined: the best mean of the others." if best.second else ""
+        return f"Bold: the best mean and every arm not separable from it (paired t, Holm, {alpha}).{second}"
     if len(best.arms) > 1:
         return f"No bold: {len(best.arms)} of {best.judged} arms are not separable from the best mean."
     return ""

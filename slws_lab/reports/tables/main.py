@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import chain
 
 from slws_lab.analysis import Contrast, Estimate, ResultTable, best, contrasts, estimates
 from slws_lab.reports import looks, wording
-from slws_lab.reports.references import Published
-from slws_lab.reports.tables.cells import beside_factors, cell, pair_runs, undeclared_cell, verdict_cell
+from slws_lab.reports.tables.cells import (
+    DAGGER,
+    beside_factors,
+    cell,
+    delta_text,
+    due,
+    level_cell,
+    pair_runs,
+    undeclared_cell,
+    verdict_cell,
+)
 from slws_lab.reports.tables.footnotes import contrasts_notes, main_notes
 from slws_lab.reports.view import Cell, Column, TableView
 from slws_lab.spec import Arm
@@ -33,7 +43,10 @@ def contrasts_view(table: ResultTable) -> TableView:
         look = [looks.look_text(c), covers] if adaptive else []
         texts = [names[c.arm_id], names[c.reference], str(c.n), *look, *ends, wording.signed(c.effect, 2), *p]
         shared = [undeclared_cell(table, c)] if beside else []
-        rows.append((*(cell(text, runs) for text in texts), verdict_cell(c, runs), *shared))
+        cells = [cell(text, runs) for text in texts]
+        delta = 3 + len(look)
+        cells[delta] = replace(cells[delta], mark=DAGGER if beside_factors(table, c) else "")
+        rows.append((*cells, verdict_cell(c, runs), *shared))
     columns = (
         Column("arm"), Column("against"), Column("pairs", True),
         *([Column("look (seeds)", True), Column("interval", True)] if adaptive else []),
@@ -44,27 +57,15 @@ def contrasts_view(table: ResultTable) -> TableView:
     return TableView("contrasts", "Every contrast in full", columns, tuple(rows), contrasts_notes(table, found))
 
 
-def published_view(rows: list[Published]) -> TableView:
-    """Return published figures; each source is a note."""
-    sources = list(dict.fromkeys(row.source for row in rows))
-    columns = (
-        Column("system"), Column("variant"), Column("params (M)", True), Column("data set"), Column("resolution", True),
-        Column("epochs", True), Column("metric"), Column("value", True), Column("source", True),
-    )  # fmt: skip
-    cells = []
-    for row in rows:
-        texts = (row.system, row.variant, row.params_m, row.dataset, row.resolution, row.epochs, row.metric, row.value)
-        cells.append(tuple(Cell(text) for text in (*texts, f"[{sources.index(row.source) + 1}]")))
-    title = "Published figures (their settings differ; not tested against ours)"
-    return TableView("published", title, columns, tuple(cells), tuple(f"[{i}] {s}" for i, s in enumerate(sources, 1)))
-
-
 class _MainTable:
     """The main table while it is made: what its rows need to look up."""
 
     def __init__(self, table: ResultTable) -> None:
         self.table, self.places = table, wording.decimals(table.study.metric)
         self.estimates, self.contrasts, self.best = estimates(table), contrasts(table), best(table)
+        self.own: dict[str, list[Contrast | None]] = {}
+        for contrast in self.contrasts:
+            self.own.setdefault(contrast.arm_id, []).append(contrast)
         self.headers, self.names = wording.factor_names(table.design), wording.arm_names(table.design)
         self.failed = any(e.failed for e in self.estimates)
         self.diverged = any(e.diverged for e in self.estimates)
@@ -88,7 +89,7 @@ class _MainTable:
             Column("n", True),
             *([Column("failed", True)] if self.failed else []),
             *([Column("diverged", True)] if self.diverged else []),
-            Column(f"{wording.metric_title(metric)}, mean ± sd", True),
+            Column(f"{wording.metric_title(metric)}, mean ± sd", True, "up" if metric.goal == "maximize" else "down"),
             *([Column("block", True)] if self.by_block else []),
             *([Column("against")] if self.several else []),
             *([Column("look (seeds)", True)] if self.adaptive else []),
@@ -100,23 +101,23 @@ class _MainTable:
 
     def rows(self, arm: Arm, estimate: Estimate) -> Iterable[tuple[Cell, ...]]:
         """Yield an arm's row; another for each further contrast of it."""
-        own: list[Contrast | None] = [c for c in self.contrasts if c.arm_id == arm.id]
-        for contrast in own or [None]:
+        for contrast in self.own.get(arm.id) or [None]:
             yield (*self.arm_cells(arm, estimate), *self.contrast_cells(arm, contrast))
 
     def arm_cells(self, arm: Arm, estimate: Estimate) -> list[Cell]:
-        records = looks.due(self.table, arm.id)
+        records = due(self.table)[arm.id]
         every = tuple(record.run_id for record in records)
         finished = tuple(self.table.design.run_ids[arm.id, s] for s in self.table.values[arm.id].dropna().index)
         count = str(estimate.n) if estimate.n == len(every) else f"{estimate.n} of {len(every)}"
-        cells = [cell(wording.level_text(arm, name), every) for name in self.headers] or [Cell(arm.label, every)]
+        cells = [level_cell(self.table, arm, name, every) for name in self.headers] or [Cell(arm.label, every)]
         cells.append(Cell(count, every))
         for shown, status in ((self.failed, "failed"), (self.diverged, "diverged")):
             runs = tuple(record.run_id for record in records if record.status == status)
             cells += [Cell(str(len(runs)), runs, faint=not runs)] if shown else []
         mean = wording.number(estimate.mean, self.places)
         spread = f" ± {wording.number(estimate.sd, self.places)}" if estimate.sd is not None else ""
-        return [*cells, cell(mean + spread, finished, bold=arm.id in self.best.bold)]
+        value = cell(mean + spread, finished, bold=arm.id in self.best.bold)
+        return [*cells, replace(value, second=arm.id == self.best.second)]
 
     def contrast_cells(self, arm: Arm, contrast: Contrast | None) -> list[Cell]:
         if contrast is None:
@@ -128,16 +129,10 @@ class _MainTable:
             *([Cell(str(c.blocks[0] + 1), runs)] if self.by_block else []),
             *([Cell(self.names[c.reference], runs)] if self.several else []),
             *([cell(looks.look_text(c), runs)] if self.adaptive else []),
-            cell(self.delta(c), runs),
+            replace(
+                cell(delta_text(self.table, c, self.level), runs), mark=DAGGER if beside_factors(self.table, c) else ""
+            ),
             cell(wording.p_value(c.p_adjusted), runs),
             verdict_cell(c, runs),
             *([undeclared_cell(self.table, c)] if self.undeclared else []),
         ]
-
-    def delta(self, c: Contrast) -> str:
-        """Print a difference with its interval, and what that covers where the header does not say it."""
-        if c.low is None:
-            return wording.signed(c.delta, self.places)
-        covers = "" if self.level else f" at {wording.coverage(c.level)}"
-        ends = f"[{wording.signed(c.low, self.places)}, {wording.signed(c.high, self.places)}]"
-        return f"{wording.signed(c.delta, self.places)} {ends}{covers}"

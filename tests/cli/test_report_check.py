@@ -1,0 +1,85 @@
+"""`slws report --check`: its exit codes, what it prints, and that without run folders a report is made of itself."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import Slws
+from lab.planted_report import attempt_of, made, undrawn
+
+Printed = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with a report that is up to date."""
+    undrawn(monkeypatch)
+    return made(tmp_path / "project").study.root
+
+
+def test_up_to_date_is_exit_code_0(folder: Path, slws: Slws, capsys: Printed) -> None:
+    assert slws("report", "tiny", "--check", cwd=folder) == 0
+    assert capsys.readouterr().out.startswith("up to date: tiny, 6 runs, ")
+    assert slws("report", "tiny", "--check", "--json", cwd=folder) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["up_to_date"], told["source"], told["findings"]) == (True, "run folders", [])
+
+
+def test_what_is_stale_is_listed_with_exit_code_1(folder: Path, slws: Slws, capsys: Printed) -> None:
+    paper = folder / "paper"
+    shutil.copytree(folder / "reports/tiny/tables", paper)
+    (paper / "notes.txt").write_text("7")
+    path = paper / "results.md"
+    path.write_text(path.read_text().replace("73.1", "74.1"))
+    assert slws("report", "tiny", "--check", "paper", cwd=folder) == 1
+    printed = capsys.readouterr().out
+    assert "paper/results.md: row 2 (linear), column val/top1" in printed
+    assert "it says “" in printed and "Not checked, since they are none of this report's: paper/notes.txt" in printed
+    assert "To do: `slws report tiny`" in printed
+    assert slws("report", "tiny", "--check", "--json", "paper", cwd=folder) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert [one["kind"] for one in told["findings"]] == ["cell"] and told["unchecked"] == ["paper/notes.txt"]
+
+
+def test_many_findings_are_cut_short_and_json_has_all(folder: Path, slws: Slws, capsys: Printed) -> None:
+    for path in [*(folder / "reports/tiny/tables").iterdir(), folder / "reports/tiny/table.md"]:
+        path.unlink()
+    assert slws("report", "tiny", "--check", cwd=folder) == 1
+    printed = capsys.readouterr().out
+    assert printed.count("it is gone") == 8 and "(--json lists all)" in printed
+
+
+def test_mistakes_are_exit_code_2(folder: Path, slws: Slws, capsys: Printed) -> None:
+    assert slws("report", "tiny", "paper", cwd=folder) == 2
+    assert "only with --check" in capsys.readouterr().err
+    assert slws("report", "tiny", "--check", "nowhere", cwd=folder) == 2
+    assert "there is no such file or folder" in capsys.readouterr().err
+    assert slws("report", "tiny", "--check", "studies", cwd=folder) == 2
+    assert "is of the report of tiny" in capsys.readouterr().err
+
+
+def test_without_run_folders_both_say_so_first_and_change_nothing(folder: Path, slws: Slws, capsys: Printed) -> None:
+    shutil.rmtree(folder / ".slws")
+    before = {path: path.read_bytes() for path in (folder / "reports").rglob("*") if path.is_file()}
+    assert slws("report", "tiny", "--check", cwd=folder) == 0
+    assert capsys.readouterr().out.startswith("No run folders here: checked against records.csv and manifest.json")
+    assert slws("report", "tiny", cwd=folder) == 0
+    assert capsys.readouterr().out.startswith("No run folders here: from tiny/records.csv of the report itself")
+    assert {path: path.read_bytes() for path in (folder / "reports").rglob("*") if path.is_file()} == before
+
+
+def test_a_run_that_is_missing_from_the_start_is_told_with_what_runs_it(
+    folder: Path, slws: Slws, capsys: Printed
+) -> None:
+    from slws_lab.lab.project import Project
+    from slws_lab.lab.reporting import report
+
+    project = Project.open(str(folder / "studies/tiny.yaml"))
+    shutil.rmtree(attempt_of(project).path.parent)
+    report(project)
+    assert slws("report", "tiny", "--check", cwd=folder) == 1
+    printed = capsys.readouterr().out
+    assert "1 of 3 seeds are missing: 0 (pending)" in printed and "To do: `slws run tiny`" in printed

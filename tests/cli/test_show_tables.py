@@ -1,0 +1,103 @@
+"""Tables on the terminal: at any width they can be read, and what is not shown is named."""
+
+from __future__ import annotations
+
+import pytest
+
+from slws_lab.cli.show_tables import draw, fit
+from slws_lab.reports.view import Cell, Column, Group, TableView
+
+COLUMNS = (
+    Column("schedule", merges=True), Column("seed set"), Column("n", True), Column("val/top1 (%)", True, "up"),
+    Column("Δ [95 % interval] (points)", True), Column("adjusted p", True), Column("verdict"), Column("images/s", True, "up"),
+)  # fmt: skip
+ROWS = tuple(
+    (Cell("linear" if i < 2 else "constant"), Cell("first"), Cell("5"), Cell(f"{80 + i}.25 ± 0.31", bold=i == 3, mark="†" if i == 1 else ""),
+     Cell("−1.24 [−3.35, +2.88]"), Cell(f"0.{i}12"), Cell("hurts" if i == 3 else "inconclusive"), Cell(f"{i},000")) for i in range(4)
+)  # fmt: skip
+VIEW = TableView("planted", "A title", COLUMNS, ROWS, ("† It diverged.",), (Group(2, "the others"),))
+
+
+def printed(
+    view: TableView, width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    monkeypatch.setenv("COLUMNS", str(width))
+    draw(view, "All are in table.md.")
+    return [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+
+
+def test_wide_enough_every_row_is_a_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = printed(VIEW, 130, capsys, monkeypatch)
+    assert [line for line in lines if "80.25" in line or "81.25" in line] == [
+        "linear    first  5  80.25 ± 0.31   −1.24 [−3.35, +2.88]     0.012  inconclusive     0,000",
+        "          first  5  81.25 ± 0.31†  −1.24 [−3.35, +2.88]     0.112  inconclusive     1,000",
+    ]  # fmt: skip
+    assert lines[0] == "A title" and "the others" in lines and "† It diverged." in lines
+    assert not any("columns are not shown" in line for line in lines)
+
+
+def test_what_is_alike_in_every_row_becomes_a_line_before_anything_is_left_out() -> None:
+    found = fit(VIEW, 78)
+    assert [COLUMNS[i].name for i in found.same] == ["seed set"] and found.left == ()
+
+
+def test_at_80_columns_nothing_runs_over_and_nothing_is_lost_without_a_word(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for width in (80, 60, 45):
+        lines = printed(VIEW, width, capsys, monkeypatch)
+        assert max(map(len, lines)) <= width
+        text, found = " ".join(" ".join(lines).split()), fit(VIEW, width)
+        assert found.same and all(f"{COLUMNS[i].name}: {ROWS[0][i].text} in every row" in text for i in found.same)
+        for index in found.left:
+            assert COLUMNS[index].name in text
+        assert bool(found.left) == ("All are in table.md." in text)
+        assert 0 in found.widths and 6 in found.widths  # what it is about, and the verdict
+
+
+def test_the_least_needed_columns_go_first() -> None:
+    rows = tuple((*row[:2], Cell(str(i)), *row[3:4], Cell(f"{i}.2 [0.1, 0.2]"), *row[5:6], Cell("helps" if i else "hurts"), row[7])
+                 for i, row in enumerate(ROWS))  # fmt: skip
+    view = TableView("v", "v", COLUMNS, rows)
+    order: list[str] = []
+    for width in range(100, 10, -1):
+        order += [COLUMNS[i].name for i in fit(view, width).left if COLUMNS[i].name not in order]
+    assert order == ["adjusted p", "n", "images/s", "Δ [95 % interval] (points)", "verdict", "val/top1 (%)"]
+
+
+def test_where_not_even_what_is_needed_fits_each_row_is_a_block(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = printed(VIEW, 30, capsys, monkeypatch)
+    start = lines.index("schedule: linear")
+    assert lines[start : start + 5] == [
+        "schedule: linear",
+        "seed set: first",
+        "n: 5",
+        "val/top1 (%) ↑: 80.25 ± 0.31",
+        "Δ [95 % interval] (points):",
+    ]
+    assert lines.count("the others") == 1 and lines.count("verdict: hurts") == 1
+
+
+def test_courses_of_values_go_before_what_is_needed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = tuple((Cell(f"linear {i}", line=(0.0, 0.5, 1.0) * 4), *row[1:]) for i, row in enumerate(ROWS))
+    view = TableView("v", "v", COLUMNS, rows)
+    assert any("▁▅█▁▅█▁▅█▁▅█ linear 0" in line for line in printed(view, 60, capsys, monkeypatch))
+    assert any(line.startswith("linear 0") for line in printed(view, 40, capsys, monkeypatch))
+
+
+def test_a_file_gets_whole_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    draw(VIEW, "")
+    assert any(line.count("inconclusive") and "0,000" in line for line in capsys.readouterr().out.splitlines())
+
+
+def test_text_from_files_is_no_markup(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    view = TableView(
+        "[red]", "[b]t[/b]", (Column("[i]a"),), ((Cell("[red]x[/red]\x1b[2J"),),), ("[x]",), (Group(0, "[g]"),)
+    )
+    text = "\n".join(printed(view, 80, capsys, monkeypatch))
+    assert all(part in text for part in ("[b]t[/b]", "[i]a", "[red]x[/red]", "[x]", "[g]")) and "\x1b" not in text

@@ -273,7 +273,6 @@ def test_a_server_for_other_machines_is_warned_of(
     started: list[list[str]] = []
     monkeypatch.setattr(os, "environ", dict(os.environ))
     monkeypatch.setattr(os, "execv", lambda _, command: started.append(command))
-    monkeypatch.setattr(shipping, "pages", lambda _: {})
     project.workspace.mkdir()
     (project.workspace / "mlflow.db").touch()
     assert slws("ui", "--host", host, cwd=project.path) == 0

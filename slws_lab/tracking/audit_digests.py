@@ -46,9 +46,9 @@ def sealed(content: bytes, own: str) -> bool:
 
 
 def stands_on(attempt: Path) -> dict[str, Path]:
-    """Return the files that an attempt's result stands on: run, journal, starts, uncommitted changes, weights."""
+    """Return the files that an attempt's result stands on: run, journal, starts, uncommitted changes, weights, the model's folder."""
     own = [attempt / name for name in ("journal.jsonl", "starts.jsonl", "diff.patch")]
-    own += sorted((attempt / "checkpoint").glob("*.safetensors"))
+    own += [*sorted((attempt / "checkpoint").glob("*.safetensors")), *sorted((attempt / "model").rglob("*"))]
     named = {path.relative_to(attempt).as_posix(): path for path in own}
     return {name: path for name, path in {"run.json": attempt.parent / "run.json", **named}.items() if path.is_file()}
 

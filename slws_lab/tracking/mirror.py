@@ -13,7 +13,7 @@ from slws_lab.tracking import journal, mirror_content, mirror_model
 from slws_lab.tracking.claim import Claim
 from slws_lab.tracking.files import Damaged, read_json
 from slws_lab.tracking.folder import Attempt, RunFolder, Workspace
-from slws_lab.tracking.mirror_content import MAX_TEXT, PARENT, Content, Point
+from slws_lab.tracking.mirror_content import MAX_TEXT, PARENT, TOLD, Content, Point, digest_of_outcome
 from slws_lab.tracking.mirror_model import BEST, Weights
 from slws_lab.tracking.mirror_state import Offsets
 from slws_lab.tracking.mirror_store import (
@@ -141,7 +141,9 @@ class Mirror:
                 raise MirrorAway(f"{self._store.uri}: study {study.spec.name} was never shipped there")
             for kind, files in artifacts(study, folder).items():
                 self._store.replace_artifacts(parent, kind, files)
-            self._store.tag(parent, {name: text[:MAX_TEXT] for name, text in (told or {}).items()})
+            if told is not None:
+                tags = {name: text[:MAX_TEXT] for name, text in told.items()}
+                self._store.tag(parent, {**tags, TOLD: digest_of_outcome(tags)})
 
     def attach_model(self, study: Study, attempt: Attempt, which: Weights) -> str:
         """Mark a run as the study's best, and make its artifacts hold its model; one that was the best keeps what it has.

@@ -9,12 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slws_lab.spec import Arm, Design, Study, digest, parse_recipe
-from slws_lab.tracking import journal, mirror_content
+from slws_lab.tracking import journal, mirror_content, mirror_model
 from slws_lab.tracking.audit import Fault
 from slws_lab.tracking.files import Damaged
 from slws_lab.tracking.folder import Attempt, Workspace
 from slws_lab.tracking.mirror import artifacts, is_of, kept
-from slws_lab.tracking.mirror_content import MLFLOW_STATUS, PARENT, Content, Points, milliseconds
+from slws_lab.tracking.mirror_content import (
+    MLFLOW_STATUS,
+    PARENT,
+    TOLD,
+    Content,
+    Points,
+    digest_of_outcome,
+    milliseconds,
+)
+from slws_lab.tracking.mirror_model import FOLDER
 from slws_lab.tracking.mirror_state import Offsets
 from slws_lab.tracking.mirror_store import (
     DATASET_SOURCE,
@@ -177,6 +186,9 @@ class _Comparison:
         still = all(child.status != MLFLOW_STATUS["running"] for child in children.values())
         lack, other = _params(parent, content)
         behind = [*_name(parent, content), *_tags(parent, content), *_state(parent, content)] if still else []
+        told = parent.data.tags.get(TOLD)
+        if told is not None and told != digest_of_outcome(parent.data.tags):
+            behind.append("what it says of the outcome is not what was sent")
         self._note(f"study {study.spec.name}", [*lack, *other, *behind], [])  # a pass mends them by tags
 
     def _artifacts(self, parent: Run, study: Study, report: Path | None) -> None:
@@ -198,6 +210,8 @@ class _Comparison:
             if sent is not None:
                 with self._store.artifacts(run, kind) as held:
                     whole = digest_of(held) == sent
+                if kind == FOLDER and (found := mirror_model.tags_of(run)).items() - run.data.tags.items():
+                    yield f"its tags {' and '.join(found)} do not name its model"
                 if not whole:
                     yield f"its artifacts in {kind}/ are not what was sent"
 

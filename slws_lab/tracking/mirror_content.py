@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +30,13 @@ MAX_TEXT = 5000
 BEGUN = "slws.begun"
 NOTE = "mlflow.note.content"  # what MLflow shows as a run's description, in Markdown
 PARENT = "study"
+OUTCOME = (
+    NOTE,
+    "slws.answer",
+    "slws.verdicts",
+    "slws.best_run",
+)  # tags of a parent that are told when its report is sent
+TOLD = "slws.told"  # their digest
 
 Point = tuple[str, float, int, float]  # name, value, step, seconds since 1970
 Points = dict[str, dict[int, tuple[float, float]]]  # name -> step -> (value, seconds since 1970)
@@ -109,6 +118,12 @@ def with_note_of(held: Run, content: Content) -> Content:
     if not held.data.tags.get(NOTE, "").startswith(content.tags[NOTE] + "\n"):
         return content
     return replace(content, tags={name: text for name, text in content.tags.items() if name != NOTE})
+
+
+def digest_of_outcome(tags: Mapping[str, str]) -> str:
+    """Return a digest of what a parent was told of its outcome."""
+    told = sorted((name, text) for name, text in tags.items() if name in OUTCOME)
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:12]
 
 
 def status_of(attempt: Attempt) -> str:

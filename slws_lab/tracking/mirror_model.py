@@ -68,7 +68,12 @@ def send(store: Store, run: Run, attempt: Attempt, which: Weights) -> str:
             store.tag(run, {TOLD: why})
         return "" if known else f"MLflow has no model of the best run, {attempt.run_id}: {why}"
     store.replace_artifacts(run, FOLDER, model_files(attempt, which))
+    store.tag(run, tags_of(run))
+    return ""
+
+
+def tags_of(run: Run) -> dict[str, str]:
+    """Return the tags by which people, and MLflow's page, find the model of a run that holds one."""
     flavors = {"python_function": {"loader_module": LOADER}}
     history = [{"artifact_path": FOLDER, "run_id": run.info.run_id, "flavors": flavors}]
-    store.tag(run, {TOLD: f"runs:/{run.info.run_id}/{FOLDER}", HISTORY: json.dumps(history)})
-    return ""
+    return {TOLD: f"runs:/{run.info.run_id}/{FOLDER}", HISTORY: json.dumps(history)}

@@ -94,7 +94,12 @@ def test_a_model_that_was_sent_stays_when_the_weights_are_cleaned_away(mirrored:
 def test_a_model_that_somebody_changed_in_the_store_is_found(mirrored: Any, attempts: list[Attempt]) -> None:
     best = with_model(attempts[0])
     attach(mirrored, best)
-    mirrored.client.log_text(mirrored.children()[best.run_id].info.run_id, "flavors: {other}", "model/MLmodel")
+    child = mirrored.children()[best.run_id].info.run_id
+    mirrored.client.set_tag(child, "slws.model", "runs:/other/model")
+    (fault,) = audit_mirror(mirrored.workspace, mirrored.uri, *mirrored.study(), None).wrong
+    assert "do not name its model" in fault.what
+    mirrored.client.set_tag(child, "slws.model", f"runs:/{child}/model")
+    mirrored.client.log_text(child, "flavors: {other}", "model/MLmodel")
     (fault,) = audit_mirror(mirrored.workspace, mirrored.uri, *mirrored.study(), None).wrong
     assert best.run_id in fault.what and "artifacts in model/ are not what was sent" in fault.what
 
@@ -108,6 +113,8 @@ def test_the_parent_says_what_came_out_until_the_question_changes(mirrored: Any,
         assert mirrored.ship() == Shipped(0, 0)
         assert told.items() <= mirrored.parent().data.tags.items()
     assert audit_mirror(mirrored.workspace, mirrored.uri, study, design, None).behind == []
+    mirrored.client.set_tag(mirrored.parent().info.run_id, "slws.verdicts", "2 helps")
+    assert "not what was sent" in audit_mirror(mirrored.workspace, mirrored.uri, study, design, None).behind[0].what
     path = study.source.path
     path.write_text(path.read_text().replace("Does the rate matter?", "Does it?"))
     mirrored.ship()

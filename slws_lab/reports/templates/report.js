@@ -103,7 +103,7 @@
     });
     const failure = ["failed", "diverged"].includes(status) && failures.find((found) => found.runs.has(place));
     if (failure) cells[2].replaceChildren(make("a", { href: `#${failure.id}` }, status));
-    const page = make("a", { href: `${UI}/slws/runs/${encodeURIComponent(run)}`, target: "_blank", rel: "noopener" }, "MLflow");
+    const page = make("a", { href: `${UI}/slws/runs/${encodeURIComponent(run)}?study=${encodeURIComponent(data.name)}`, target: "_blank", rel: "noopener" }, "MLflow");
     page.setAttribute("aria-label", `Run ${run} in MLflow`);
     const again = command(`slws rerun ${data.study} ${run}`);
     return make("tr", {}, ...cells, make("td", { "data-label": "page" }, page), make("td", { "data-label": "repeat" }, again));

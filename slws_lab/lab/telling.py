@@ -13,7 +13,7 @@ from slws_lab.reports import TableView, answer, main_view, to_markdown
 from slws_lab.spec import CommandRun, total_epochs
 from slws_lab.tracking import Attempt
 from slws_lab.tracking.mirror import default_uri
-from slws_lab.tracking.mirror_content import MAX_TEXT, NOTE
+from slws_lab.tracking.mirror_content import BEST_RUN, MAX_TEXT, NOTE
 from slws_lab.tracking.mirror_model import Weights
 from slws_lab.tracking.mirror_store import is_http
 
@@ -48,7 +48,7 @@ def telling(project: Project) -> Telling:
     tags = {
         "slws.answer": said,
         "slws.verdicts": ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in VERDICTS if verdicts[verdict]),
-        "slws.best_run": best,
+        BEST_RUN: best,
         NOTE: _note(project, said, views, best),
     }
     attempt = project.workspace.run(best).chosen() if best else None

@@ -15,7 +15,9 @@ from slws_lab.tracking.files import Damaged
 from slws_lab.tracking.folder import Attempt, Workspace
 from slws_lab.tracking.mirror import artifacts, is_of, kept
 from slws_lab.tracking.mirror_content import (
+    BEST_RUN,
     MLFLOW_STATUS,
+    OUTCOME,
     PARENT,
     TOLD,
     Content,
@@ -115,6 +117,9 @@ class _Comparison:
         if study.source is not study.recipe:  # a recipe's trainings share a parent, which tells of the last one
             self._parent(parent, study, design, {run_id: content for run_id, (_, content) in wanted.items()})
         self._artifacts(parent, study, report)
+        best = held.get(parent.data.tags.get(BEST_RUN, ""))
+        if best is not None and mirror_model.TOLD in best.data.tags and mirror_model.BEST not in best.data.tags:
+            self._behind(f"{mirror_content.key_of(best)} is not marked as the best run")
         return self._found
 
     def _wanted(self, study: Study, design: Design) -> dict[str, tuple[Attempt, Content]]:
@@ -186,8 +191,8 @@ class _Comparison:
         still = all(child.status != MLFLOW_STATUS["running"] for child in children.values())
         lack, other = _params(parent, content)
         behind = [*_name(parent, content), *_tags(parent, content), *_state(parent, content)] if still else []
-        told = parent.data.tags.get(TOLD)
-        if told is not None and told != digest_of_outcome(parent.data.tags):
+        tags = parent.data.tags
+        if tags.keys() & {TOLD, *OUTCOME[1:]} and tags.get(TOLD) != digest_of_outcome(tags):
             behind.append("what it says of the outcome is not what was sent")
         self._note(f"study {study.spec.name}", [*lack, *other, *behind], [])  # a pass mends them by tags
 

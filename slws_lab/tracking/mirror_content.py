@@ -30,12 +30,8 @@ MAX_TEXT = 5000
 BEGUN = "slws.begun"
 NOTE = "mlflow.note.content"  # what MLflow shows as a run's description, in Markdown
 PARENT = "study"
-OUTCOME = (
-    NOTE,
-    "slws.answer",
-    "slws.verdicts",
-    "slws.best_run",
-)  # tags of a parent that are told when its report is sent
+BEST_RUN = "slws.best_run"
+OUTCOME = (NOTE, "slws.answer", "slws.verdicts", BEST_RUN)  # tags of a parent that are told when its report is sent
 TOLD = "slws.told"  # their digest
 
 Point = tuple[str, float, int, float]  # name, value, step, seconds since 1970

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slws_lab.cli.show_tables import draw, fit
+from slws_lab.cli.terminal import out
 from slws_lab.reports.view import Cell, Column, Group, TableView
 
 COLUMNS = (
@@ -22,6 +23,7 @@ def printed(
     view: TableView, width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> list[str]:
     monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(out, "width", width)  # Rich reads COLUMNS once, when the console is made
     draw(view, "All are in table.md.")
     return [line.rstrip() for line in capsys.readouterr().out.splitlines()]
 

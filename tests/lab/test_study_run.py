@@ -29,7 +29,14 @@ def test_all_runs_are_finished_and_reported(finished: Folder) -> None:
 def test_nothing_is_left_behind_but_results(finished: Folder) -> None:
     for attempt in runs(finished):
         names = {path.name for path in attempt.path.iterdir()}
-        assert names - {"diff.patch"} == {"journal.jsonl", "log.txt", "result.json", "starts.jsonl", "checkpoint", "model"}
+        assert names - {"diff.patch"} == {
+            "journal.jsonl",
+            "log.txt",
+            "result.json",
+            "starts.jsonl",
+            "checkpoint",
+            "model",
+        }
         assert {path.name for path in attempt.checkpoint.iterdir()} == {"last.safetensors", "ema.safetensors"}
     assert list((finished.workspace / "jobs").iterdir()) == []
 

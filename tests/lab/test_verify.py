@@ -112,6 +112,7 @@ def kinds(folder: Folder) -> dict[str, Path]:
     found = {}
     for path in sorted(files):
         name = re.sub(r"[\w.-]+-s\d+-[0-9a-f]{12}", "RUN", path.relative_to(folder.path).as_posix())
+        name = re.sub(r"(tables|figures)/\w+", r"\1/NAME", name)  # one of each format
         found[re.sub(r"[0-9a-f]{32}", "MLFLOW", name)] = path
     return {name: path for name, path in found.items() if path.name != "mlflow.db"}
 
@@ -128,8 +129,8 @@ def test_a_changed_digit_is_found_in_every_file_of_a_workspace_and_a_report(soun
             assert all(fault.mend for fault in found)
             assert path in [fault.file for fault in found] or kind.startswith((".slws/mlartifacts/", ".slws/mirror/id"))
     assert verdict(sound).faults == []
-    assert len([kind for kind in looked_at if kind.startswith(".slws/runs/")]) == 11
-    assert len([kind for kind in looked_at if kind.startswith(".slws/mlartifacts/")]) == 14
+    assert len([kind for kind in looked_at if kind.startswith(".slws/runs/")]) == 14
+    assert len([kind for kind in looked_at if kind.startswith(".slws/mlartifacts/")]) == 20
     assert len([kind for kind in looked_at if kind.startswith("reports/")]) == 12
 
 

@@ -118,8 +118,8 @@ class _Comparison:
             self._parent(parent, study, design, {run_id: content for run_id, (_, content) in wanted.items()})
         self._artifacts(parent, study, report)
         best = held.get(parent.data.tags.get(BEST_RUN, ""))
-        if best is not None and mirror_model.TOLD in best.data.tags and mirror_model.BEST not in best.data.tags:
-            self._behind(f"{mirror_content.key_of(best)} is not marked as the best run")
+        if best is not None and (lack := mirror_model.lacking_tags(best.data.tags)):
+            self._behind(f"{mirror_content.key_of(best)}, the best run, lacks {' and '.join(lack)}")
         return self._found
 
     def _wanted(self, study: Study, design: Design) -> dict[str, tuple[Attempt, Content]]:

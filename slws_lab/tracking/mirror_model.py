@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -70,6 +71,13 @@ def send(store: Store, run: Run, attempt: Attempt, which: Weights) -> str:
     store.replace_artifacts(run, FOLDER, model_files(attempt, which))
     store.tag(run, tags_of(run))
     return ""
+
+
+def lacking_tags(tags: Mapping[str, str]) -> list[str]:
+    """Return which tags the best run's MLflow run should have beside the one that says where its model is; none without that one."""
+    told = tags.get(TOLD)
+    wanted = [] if told is None else [BEST, *([f"slws.artifacts.{FOLDER}"] if told.startswith("runs:/") else [])]
+    return [name for name in wanted if name not in tags]
 
 
 def tags_of(run: Run) -> dict[str, str]:

@@ -131,7 +131,7 @@ def test_a_changed_digit_is_found_in_every_file_of_a_workspace_and_a_report(soun
     assert verdict(sound).faults == []
     assert len([kind for kind in looked_at if kind.startswith(".slws/runs/")]) == 14
     assert len([kind for kind in looked_at if kind.startswith(".slws/mlartifacts/")]) == 20
-    assert len([kind for kind in looked_at if kind.startswith("reports/")]) == 12
+    assert len([kind for kind in looked_at if kind.startswith("reports/")]) == 14
 
 
 def cells(database: Path) -> Iterator[tuple[str, str, str, object, int]]:

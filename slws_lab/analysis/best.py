@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from slws_lab.analysis.results import ResultTable
-from slws_lab.analysis.statistics import MIN_PAIRS, has_spread, holm
+from slws_lab.analysis.statistics import MIN_PAIRS, ROUNDING, Array, has_spread, holm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +42,8 @@ class Best:
 def best(table: ResultTable) -> Best:
     """Return the arms with the best mean or not separable from it: paired t, Holm over the best against the rest.
 
-    An arm with fewer than 3 runs, or fewer than 3 pairs with the best, is not judged.
+    An arm with fewer than 3 runs, or fewer than 3 pairs with the best, is not judged. One that differs from the best by the same
+    amount at every seed is told from it.
     """
     values, alpha = table.values, table.study.comparisons.alpha
     enough = values.loc[:, values.notna().sum() >= MIN_PAIRS]
@@ -52,9 +53,8 @@ def best(table: ResultTable) -> Best:
         return Best((), 0)
     top = str(means.idxmax() if table.study.metric.goal == "maximize" else means.idxmin())
     tests = _tests(values.loc[values[top].notna()], top, [str(arm_id) for arm_id in means.index.drop(top)])
-    p_values = {arm_id: p for arm_id, p in tests.items() if p is not None}
-    adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
-    tied = {top, *(arm_id for arm_id in tests if adjusted.get(arm_id, 1.0) >= alpha)}
+    adjusted = dict(zip(tests, holm(list(tests.values())), strict=True))
+    tied = {top, *(arm_id for arm_id in tests if adjusted[arm_id] >= alpha)}
     tied_in_order = tuple(arm.id for arm in table.design.arms if arm.id in tied)
     others = means[[arm_id for arm_id in means.index if arm_id in tests and arm_id not in tied]]
     if others.empty:
@@ -63,23 +63,27 @@ def best(table: ResultTable) -> Best:
     return Best(tied_in_order, 1 + len(tests), str(following))
 
 
-def _tests(values: pd.DataFrame, top: str, others: list[str]) -> dict[str, float | None]:
-    """Return p of the paired t test of the best arm against each other with 3 pairs, those with the same seeds at once.
-
-    It is None where the pairs differ by the same amount.
-    """
+def _tests(values: pd.DataFrame, top: str, others: list[str]) -> dict[str, float]:
+    """Return p of the paired t test of the best arm against each other with 3 pairs, those with the same seeds at once."""
     from scipy.stats import ttest_rel
 
     present = values.notna()
     groups: dict[bytes, list[str]] = {}
     for arm_id in others:
         groups.setdefault(present[arm_id].to_numpy().tobytes(), []).append(arm_id)
-    found: dict[str, float | None] = {}
+    found: dict[str, float] = {}
     for arms in groups.values():
         common = values.loc[present[arms[0]]]
         if len(common) >= MIN_PAIRS:
             best_values = common[top].to_numpy()
             tested = [arm_id for arm_id in arms if has_spread(common[arm_id].to_numpy(), best_values)]
             p_values = ttest_rel(common[tested].to_numpy(), best_values[:, None], axis=0).pvalue if tested else ()
-            found |= dict.fromkeys(arms) | dict(zip(tested, map(float, p_values), strict=True))
+            found |= {arm_id: _without_spread(common[arm_id].to_numpy(), best_values) for arm_id in arms}
+            found |= dict(zip(tested, map(float, p_values), strict=True))
     return {arm_id: found[arm_id] for arm_id in others if arm_id in found}
+
+
+def _without_spread(values: Array, best_values: Array) -> float:
+    """Return the limit of p where all pairs differ by the same amount: 1 where that is rounding, else 0."""
+    size = max(abs(values).max(), abs(best_values).max())
+    return 1.0 if abs(values - best_values).max() <= ROUNDING * size else 0.0

@@ -55,7 +55,8 @@ def cells(table: ResultTable, levels: Levels, given: Settings | None = None, wha
     """
     combinations = list(itertools.product(*levels.values()))
     wanted = [dict(zip(levels, combination, strict=True)) for combination in combinations]
-    arms = [_arm(table, cell, given or {}) for cell in wanted]
+    known = _usual(table, list(levels), given or {})
+    arms = [_arm(known, cell) for cell in wanted]
     missing = [_text(cell) for cell, arm in zip(wanted, arms, strict=True) if arm is None]
     if missing:
         are = "is" if len(missing) == 1 else "are"
@@ -86,15 +87,22 @@ def block_levels(table: ResultTable, block: int, factors: Sequence[str]) -> dict
     return found
 
 
-def _arm(table: ResultTable, cell: Settings, given: Settings) -> str | None:
-    """Return the arm of a cell: its other settings are the usual ones."""
+def _usual(table: ResultTable, names: Sequence[str], given: Settings) -> list[tuple[Settings, str]]:
+    """Return the settings and ids of the arms that have all of these factors and are as usual in all others."""
     usual = {name: factor.values[0] for name, factor in table.study.factors.items()} | table.study.baseline | given
     known = [(arm.settings, arm.id) for arm in table.design.arms]
     known += [(duplicate.settings, duplicate.arm) for duplicate in table.design.duplicates]
+    others = (
+        all(name in names or (name in usual and _same(usual[name], level)) for name, level in settings.items())
+        for settings, _ in known
+    )
+    return [one for one, fits in zip(known, others, strict=True) if fits and all(name in one[0] for name in names)]
+
+
+def _arm(known: list[tuple[Settings, str]], cell: Settings) -> str | None:
+    """Return the arm of a cell."""
     for settings, arm_id in known:
-        others = {name: level for name, level in settings.items() if name not in cell}
-        inside = all(name in settings and _same(settings[name], level) for name, level in cell.items())
-        if inside and all(name in usual and _same(usual[name], level) for name, level in others.items()):
+        if all(_same(settings[name], level) for name, level in cell.items()):
             return arm_id
     return None
 

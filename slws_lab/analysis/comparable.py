@@ -58,7 +58,7 @@ def undeclared(table: ResultTable) -> tuple[Undeclared, ...]:
     """Return all undeclared differences between the finished runs that a study compares; empty if they are comparable."""
     names = arm_names(table.design)
     hypotheses = [hypothesis for family in families(table.design, "all") for hypothesis in family]
-    return tuple(found for hypothesis in hypotheses for found in _between(table, hypothesis, names))
+    return tuple(found for hypothesis in hypotheses for found in between(table, hypothesis, names))
 
 
 def refuse_undeclared(table: ResultTable) -> None:
@@ -76,7 +76,14 @@ def refuse_undeclared(table: ResultTable) -> None:
                     todo="run them again alike, declare the field as a factor, or leave out --strict")  # fmt: skip
 
 
-def _between(table: ResultTable, hypothesis: Hypothesis, names: dict[str, str]) -> Iterator[Undeclared]:
+def between(table: ResultTable, hypothesis: Hypothesis, names: dict[str, str]) -> Iterator[Undeclared]:
+    """Yield the undeclared differences between the runs of two arms, whether or not the study compares these.
+
+    Args:
+        table: The results.
+        hypothesis: The two arms.
+        names: Arm id -> what to call the arm.
+    """
     arms = table.design.arm(hypothesis.arm_id), table.design.arm(hypothesis.reference)
     declared = _declared(table.study, arms)
     seeds = table.values[[arm.id for arm in arms]].dropna().index

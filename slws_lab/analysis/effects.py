@@ -9,10 +9,12 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from slws_lab.analysis.cells import Cells, Levels, block_levels, cells
 from slws_lab.analysis.contrast import sized
 from slws_lab.analysis.results import ResultTable
-from slws_lab.analysis.statistics import CORRECTIONS, Array, Paired, adjust_known, paired
+from slws_lab.analysis.statistics import CORRECTIONS, Array, adjust_known, paired_t
 from slws_lab.errors import UserError
 from slws_lab.spec import level_text
 from slws_lab.spec.levels import Settings
@@ -55,6 +57,16 @@ class Effect:
         return f"{self.name}: {sized(self.delta, self.low, self.high)} ({found}, {self.n} seeds)"
 
 
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """What an effect is the difference of: `plus - minus`, each of shape (seeds,)."""
+
+    name: str
+    factors: tuple[str, ...]
+    plus: Array
+    minus: Array
+
+
 def effects(
     table: ResultTable, levels: Levels | None = None, *, block: int = 0, given: Settings | None = None
 ) -> tuple[Effect, ...]:
@@ -76,13 +88,23 @@ def effects(
         levels, given = _grid_levels(table, block), {**table.study.designs[block].set, **(given or {})}
     grid = cells(table, levels, given, "main effects and interactions")
     rules = table.study.comparisons
-    return corrected([*_main(grid, rules.alpha), *_interactions(grid, rules.alpha)], rules.correction)
+    return corrected(tested([*_main(grid), *_interactions(grid)], rules.alpha), rules.correction)
+
+
+def tested(sides: Sequence[Sides], alpha: float) -> list[Effect]:
+    """Return effects over the same seeds, all tested at once, not yet corrected."""
+    if not sides:
+        return []
+    plus, minus = (np.stack(found, axis=1) for found in zip(*((one.plus, one.minus) for one in sides), strict=True))
+    return [
+        Effect(one.name, one.factors, found.n, float(found.delta or 0.0), found.low, found.high, found.p)
+        for one, found in zip(sides, paired_t(plus, minus, alpha), strict=True)
+    ]
 
 
 def effect(name: str, factors: tuple[str, ...], plus: Array, minus: Array, alpha: float) -> Effect:
     """Return the effect `plus - minus`, each one value a seed, not yet corrected."""
-    found: Paired = paired(plus, minus, alpha)
-    return Effect(name, factors, found.n, float(found.delta or 0.0), found.low, found.high, found.p)
+    return tested([Sides(name, factors, plus, minus)], alpha)[0]
 
 
 def corrected(found: Sequence[Effect], correction: str) -> tuple[Effect, ...]:
@@ -102,14 +124,14 @@ def _grid_levels(table: ResultTable, block: int) -> Levels:
     return block_levels(table, block, table.study.designs[block].content)
 
 
-def _main(grid: Cells, alpha: float) -> Iterator[Effect]:
+def _main(grid: Cells) -> Iterator[Sides]:
     for axis, (factor, levels) in enumerate(grid.levels.items()):
         for i in range(1, len(levels)):
             name = f"{grid.names[axis]} {level_text(levels[i])} - {level_text(levels[0])}"
-            yield effect(name, (factor,), grid.mean({axis: i}), grid.mean({axis: 0}), alpha)
+            yield Sides(name, (factor,), grid.mean({axis: i}), grid.mean({axis: 0}))
 
 
-def _interactions(grid: Cells, alpha: float) -> Iterator[Effect]:
+def _interactions(grid: Cells) -> Iterator[Sides]:
     axes = list(enumerate(grid.levels.items()))
     for (a, (first, ones)), (b, (second, others)) in itertools.combinations(axes, 2):
         for i, j in itertools.product(range(1, len(ones)), range(1, len(others))):
@@ -119,4 +141,4 @@ def _interactions(grid: Cells, alpha: float) -> Iterator[Effect]:
             ]
             plus = grid.mean({a: i, b: j}) + grid.mean({a: 0, b: 0})
             minus = grid.mean({a: i, b: 0}) + grid.mean({a: 0, b: j})
-            yield effect(" x ".join(names), (first, second), plus, minus, alpha)
+            yield Sides(" x ".join(names), (first, second), plus, minus)

@@ -78,6 +78,27 @@ def paired(values: Array, reference: Array, alpha: float, margin: float | None =
     )  # fmt: skip
 
 
+def paired_t(values: Array, reference: Array, alpha: float) -> list[Paired]:
+    """Compare many paired values at once, by the t test and its interval alone; at least 3 pairs.
+
+    Args:
+        values: Shape (pairs, comparisons).
+        reference: The same shape, its partners.
+        alpha: Each interval covers 1 - alpha.
+    """
+    from scipy.stats import ttest_rel
+
+    n, deltas = len(values), (values - reference).mean(axis=0)
+    found = [Paired(n, float(delta), spread=False) for delta in deltas]
+    tested = [i for i in range(len(deltas)) if has_spread(values[:, i], reference[:, i])]
+    if tested:
+        test = ttest_rel(values[:, tested], reference[:, tested], axis=0)
+        ends = test.confidence_interval(1 - alpha)
+        for i, low, high, p in zip(tested, ends.low, ends.high, test.pvalue, strict=True):
+            found[i] = Paired(n, float(deltas[i]), float(low), float(high), float(p))
+    return found
+
+
 def has_spread(values: Array, reference: Array) -> bool:
     """Say whether the deltas differ by more than rounding; without spread a t test would divide by zero."""
     size = max(np.abs(values).max(), np.abs(reference).max())

@@ -112,12 +112,18 @@ def report(
         bool,
         typer.Option("--strict", help="Write nothing and exit 1 if arms differ in what the study does not declare."),
     ] = False,
+    forget: Annotated[
+        bool,
+        typer.Option(
+            "--forget", help="Write also if runs of the report have no result here; it is kept as STUDY-before."
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Write the report anew: tables (Markdown, LaTeX, HTML, CSV), figures, report.html. Or check the one that there is."""
     from slws_lab.cli import commands
 
-    commands.report(study, files or [], workspace, out, {"check": check, "strict": strict}, json)
+    commands.report(study, files or [], workspace, out, {"check": check, "strict": strict, "forget": forget}, json)
 
 
 app.command(cls=Command, rich_help_panel="Studies")(compare)

@@ -131,7 +131,7 @@ def report(
     if options["check"]:
         return commands_report.check(Project.open(study, workspace, out), files, json)
     commands_report.only_with_check(files)
-    commands_report.report(Project.open(study, workspace, out), options["strict"], json)
+    commands_report.report(Project.open(study, workspace, out), options["strict"], options["forget"], json)
 
 
 def why(name: str, workspace: Path | None, json: bool) -> None:

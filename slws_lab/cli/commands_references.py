@@ -34,5 +34,5 @@ def systems(asked: Filters, json: bool) -> None:
     if json:
         as_json(rows)
         return
-    draw(systems_view(rows), ELSEWHERE)
+    draw(systems_view(rows), ELSEWHERE, [one.note for one in rows])
     line(f"{plural(len(rows), 'related system')}; figures of one: slws references --key KEY")

@@ -13,8 +13,15 @@ from slws_lab.lab.project import Project
 UP_TO_DATE, STALE = 0, 1
 
 
-def report(project: Project, strict: bool, json: bool) -> None:
-    """Write a report, unless `strict` and the arms differ in what the study does not declare."""
+def report(project: Project, strict: bool, forget: bool, json: bool) -> None:
+    """Write a report, unless `strict` and the arms differ in what the study does not declare.
+
+    Args:
+        project: The study.
+        strict: Whether to refuse then.
+        forget: Whether to write also where results of the report that there is would not be in it any more.
+        json: Whether for machines.
+    """
     from slws_lab.analysis import undeclared
     from slws_lab.lab.reporting import report as write_report
     from slws_lab.lab.reporting import results
@@ -23,8 +30,8 @@ def report(project: Project, strict: bool, json: bool) -> None:
     if strict and (differences := undeclared(found.table)):
         show.refused(project, differences, json)
         raise typer.Exit(STALE)
-    show_report.source(project, found.source, json)
-    show.report(project, write_report(project, found), json)
+    show_report.source(project, found, json)
+    show.report(project, write_report(project, found, forget=forget), json)
 
 
 def check(project: Project, files: list[Path], json: bool) -> None:

@@ -10,13 +10,14 @@ from rich.markup import escape
 
 from slws_lab.cli.terminal import as_json, line, out
 from slws_lab.lab.project import Project
-from slws_lab.lab.reporting import RECORDS
+from slws_lab.lab.reporting import RECORDS, Results
 
 if TYPE_CHECKING:
     from slws_lab.lab.checking import Checked, Finding
 
 LISTED = 8  # findings of a kind that are shown
 TITLES = {
+    "tampered": "Runs that are not as they were written",
     "no report": "No report",
     "study": "The study was changed",
     "added": "Runs since",
@@ -32,10 +33,12 @@ TITLES = {
 }
 
 
-def source(project: Project, read_from: str, json: bool) -> None:
-    """Say so if a report is made of an earlier one's records.csv."""
-    if read_from == RECORDS and not json:
+def source(project: Project, found: Results, json: bool) -> None:
+    """Say so if a report is made of an earlier one's records.csv, and what cannot be made again of it."""
+    if found.source == RECORDS and not json:
         line(f"No run folders here: from {project.report_folder.name}/{RECORDS} of the report itself.")
+    if found.lost and not json:
+        line(found.lost)
 
 
 def checked(project: Project, found: Checked, json: bool) -> None:
@@ -51,7 +54,7 @@ def checked(project: Project, found: Checked, json: bool) -> None:
     for kind, group in groupby(found.findings, key=lambda one: one.kind):
         _listed(TITLES[kind], list(group))
     if found.unchecked:
-        line(f"Not checked, since they are none of this report's: {', '.join(found.unchecked)}")
+        line(f"Not checked, since nothing shows that they are this report's: {', '.join(found.unchecked)}")
     if found.up_to_date:
         out.print(
             f"[green]up to date:[/] {escape(project.study.spec.name)}, {found.runs} runs, {len(found.files)} files",
@@ -75,6 +78,8 @@ def _todo(project: Project, found: Checked) -> str:
     from slws_lab.spec.handoff import known_as
 
     name = known_as(project.study)
+    if any(one.kind == "tampered" for one in found.findings):
+        return "To do: `slws verify` says how to mend the runs; a new report would print what they say now"
     if all(one.kind in OF_THE_RUNS for one in found.findings):
         return f"To do: `slws run {name}` (with --refresh for mixed code), or live with it: the report is as it would be made now"
     return f"To do: `slws report {name}` makes it anew; then copy its tables again"

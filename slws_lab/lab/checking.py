@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +17,19 @@ from slws_lab.lab.copies import Copy, copies
 from slws_lab.lab.project import Project
 from slws_lab.lab.reporting import FOLDERS, RECORDS, Results
 from slws_lab.reports import looks
-from slws_lab.reports.manifest import NAME, Manifest, changed, read, row_digests, runs, sha256, sources
-from slws_lab.reports.printed import differences, same
+from slws_lab.reports.manifest import NAME, SAID, Manifest, changed, read, row_digests, runs, sha256, sources
+from slws_lab.reports.printed import differences
 from slws_lab.tracking import FINAL, RunRecord
-from slws_lab.tracking.audit import Fault
+from slws_lab.tracking.audit import Fault, audit
 
 # What a finding is of, in the order in which they are shown. The last ones are so from the beginning, and no report mends them.
-KINDS = ("no report", "study", "added", "rerun", "replaced", "changed", "deleted", "file", "cell",
+KINDS = ("tampered", "no report", "study", "added", "rerun", "replaced", "changed", "deleted", "file", "cell",
          "unfinished", "mixed code", "undeclared")  # fmt: skip
 OF_THE_RUNS = ("unfinished", "mixed code", "undeclared")
 IMAGES = (".png", ".svg", ".pdf")
-# What of a page is no result: pictures, of which the data are compared, and how it looks and behaves.
-LOOKS = re.compile(rb"(?<=;base64,)[A-Za-z0-9+/=]+|(?<=<style>).*?(?=</style>)|(?<=<script>).*?(?=</script>)"
+# What of a page is no result: pictures, which are compared apart, and how it looks and behaves.
+PICTURE = re.compile(rb"(?<=;base64,)[A-Za-z0-9+/=]+")
+LOOKS = re.compile(PICTURE.pattern + rb"|(?<=<style>).*?(?=</style>)|(?<=<script>).*?(?=</script>)"
                    rb"|<meta http-equiv=\"Content-Security-Policy\"[^>]*>", re.DOTALL)  # fmt: skip
 FOLDERS_WITHIN = ("tables", "figures", "search")  # in a report's folder all that stands there is the report's
 SHOWN = 3  # what a sentence names of many
@@ -56,7 +59,7 @@ class Checked:
         source: `run folders`, or `records.csv` where there are none.
         runs: How many runs were looked at.
         files: The files that were compared with what would be made now.
-        unchecked: Files that were given and are none of the report's.
+        unchecked: Files that were given and of which nothing shows that they are the report's.
         notes: What could not be looked at, and why.
     """
 
@@ -100,10 +103,14 @@ def check(project: Project, given: Sequence[Path] = ()) -> Checked:
 def stale(project: Project) -> list[str]:
     """Say in a few sentences what of a study's runs changed since its report was made; nothing if nothing did.
 
-    Only what is quick to look at is: no table is made. A study without a report or without run folders says nothing.
+    Only what is quick to look at is: no table is made. A study without a report or without run folders says nothing, but that a
+    manifest is broken.
     """
     made = read(project.report_folder)
-    if isinstance(made, Fault) or not reporting.has_folders(project):
+    if isinstance(made, Fault):
+        broken = _no_manifest(project, made)
+        return [] if broken.kind == "no report" else in_sum([broken])
+    if not reporting.has_folders(project):
         return []
     table = ResultTable.of(project.study, project.design, project.workspace)
     found = list(_changes(made.runs, runs(table, rows=False)))
@@ -133,18 +140,18 @@ def _compared(
              for name, content in now.items() if name != NAME and (folder / name).is_file()]  # fmt: skip
     others, unchecked = copies(given, now, project.study.spec.name)
     compared = [*(there if made else ()), *others]
+    found += _tampered(project)
     found += _changes(made.runs, runs(table, rows=not edited)) if made else ()  # another study gives other rows to all
     for copy in compared:
-        found += _differing(copy, _shown(project, copy.path), made.files.get(copy.name) if made else None)
-    found += _only_one(project, made, now) if made else ()
+        found += _differing(copy, _shown(project, copy.path), _own(project, made, copy.name))
+    found += [*_only_one(project, made, now), *_said(project, made, now)] if made else ()
     found += edited if found else ()
     found += _of_runs(project, table)
     if project.study.spec.search is not None:
         found += _confirmation(project)
     looked = tuple(dict.fromkeys(_shown(project, copy.path) for copy in compared))
-    return Checked(
-        _ordered(found), results.source, len(table.records), looked, tuple(_shown(project, path) for path in unchecked)
-    )
+    return Checked(_ordered(found), results.source, len(table.records), looked,
+                   tuple(_shown(project, path) for path in unchecked), (results.lost,) if results.lost else ())  # fmt: skip
 
 
 def _as_written(
@@ -156,7 +163,7 @@ def _as_written(
     own = {name: path.read_bytes() for name in names if (path := project.report_folder / name).is_file()}
     others, unchecked = copies(given, own, project.study.spec.name)
     for copy in others:
-        found += _differing(copy, _shown(project, copy.path), None)
+        found += _differing(copy, _shown(project, copy.path), _own(project, made, copy.name))
     looked = (
         *(_shown(project, project.report_folder / name) for name in names),
         *(_shown(project, copy.path) for copy in others),
@@ -184,14 +191,14 @@ def _unread(project: Project, made: Manifest, error: UserError) -> Iterator[Find
     if project.study.spec.search is not None:  # its trials are where its storage is
         return
     path, now = project.report_folder / RECORDS, set(project.design.run_ids.values())
-    lines = row_digests(path.read_bytes().decode(errors="replace"))
+    rows = row_digests(path.read_bytes().decode(errors="replace"))
     for run_id, run in made.runs.items():
         if run_id not in now:
             yield Finding("study", run_id, "the study does not have it any more")
-        if run.get("row_sha256") not in lines:
+        if run.get("row_sha256") != rows.get(run_id):
             yield Finding("changed", run_id, f"its line in {RECORDS} is not as it was written")
     yield from _edited(project, made)
-    yield Finding("file", _shown(project, path), error.given)
+    yield Finding("file", _shown(project, Path(error.where or path)), error.given)
 
 
 def _changes(then: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
@@ -218,6 +225,11 @@ def _change(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str] 
         (result, "changed", "its result is another one"),
         (_other(then, now, "status"), "changed", f"it is {state}, was {then.get('status')}"),
         (_other(then, now, "row_sha256"), "changed", f"its line in {RECORDS} would be another one"),
+        (
+            _other(then, now, "code") or _other(then, now, "data_fingerprint"),
+            "changed",
+            f"its code or data is not what {NAME} says",
+        ),
     )
     return next(((kind, text) for holds, kind, text in ways if holds), None)
 
@@ -226,23 +238,33 @@ def _other(then: Mapping[str, Any], now: Mapping[str, Any], name: str) -> bool:
     return name in now and then.get(name) != now[name]
 
 
-def _differing(copy: Copy, where: str, written: str | None) -> Iterator[Finding]:
+def _own(project: Project, made: Manifest | None, name: str) -> bytes:
+    """Return a file of the report that holds pictures, as it was when it was made; nothing if it is not that any more."""
+    path = project.report_folder / name
+    if made is None or path.suffix not in (*IMAGES, ".html") or not path.is_file():
+        return b""
+    content = path.read_bytes()
+    return content if sha256(content) == made.files.get(name) else b""
+
+
+def _differing(copy: Copy, where: str, own: bytes) -> Iterator[Finding]:
     """Yield in what a file is not what it would be now.
 
     Args:
         copy: The file beside what it would be.
         where: What it is called.
-        written: Digest of the report's own when it was made; an image may also be that one, since another machine draws other bytes
-            of the same data, which are compared themselves.
+        own: The report's own as it was made, see `_own`; a picture may also be that one, since another machine draws other bytes of
+            the same data, which are compared themselves.
     """
     kind = copy.path.suffix
     if kind in IMAGES:
-        if copy.found != copy.expected and sha256(copy.found) != written:
+        if copy.found not in (copy.expected, own):
             yield Finding("file", where, "it is another picture than the report's, and than would be drawn now")
         return
+    pictures = [PICTURE.findall(text) for text in (copy.found, copy.expected, own)]
+    if any(found not in others for found, *others in zip_longest(*pictures, fillvalue=b"") if found):
+        yield Finding("file", where, "a picture within it is another than the report's, and than would be drawn now")
     found, expected = (LOOKS.sub(b"", text).decode(errors="replace") for text in (copy.found, copy.expected))
-    if same(found, expected):
-        return
     for one in differences(found, expected, kind.removeprefix(".")):
         column = f", column {one.column}" if one.column else ""
         of = f" ({copy.part})" if copy.part else ""
@@ -265,6 +287,24 @@ def _only_one(project: Project, made: Manifest, now: Mapping[str, bytes]) -> Ite
     for path in within:
         if path.relative_to(folder).as_posix() not in {**made.files, **now}:
             yield Finding("file", _shown(project, path), "an earlier report left it: remove it")
+
+
+def _said(project: Project, made: Manifest, now: Mapping[str, bytes]) -> Iterator[Finding]:
+    """Yield what a manifest says besides of runs and files, if it would say another thing now."""
+    would = json.loads(now[NAME]) if NAME in now else made.said
+    other = [name for name in SAID if made.said.get(name) != would.get(name)]
+    if other:
+        yield Finding(
+            "file", _shown(project, project.report_folder / NAME), f"it would say other things of: {', '.join(other)}"
+        )
+
+
+def _tampered(project: Project) -> Iterator[Finding]:
+    """Yield the files of runs that are not as they were written; weights and logs aside, on which no report stands."""
+    folders = (project.workspace.run(run_id) for run_id in project.design.run_ids.values())
+    for folder in (folder for folder in folders if folder.path.is_dir()):
+        for fault in audit(folder, numbers_only=True).faults:
+            yield Finding("tampered", _shown(project, Path(fault.file)), fault.what)
 
 
 def _edited(project: Project, made: Manifest) -> Iterator[Finding]:

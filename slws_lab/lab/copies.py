@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 from slws_lab.errors import UserError
 from slws_lab.reports.manifest import NAME
 
 ENVIRONMENT = re.compile(r"\\begin\{table\*?\}.*?\\end\{table\*?\}", re.DOTALL)
+DRAWN = (".png", ".svg", ".pdf")
 LABEL = re.compile(r"\\label\{(slws:[^}]*)\}")
 FIGURE = re.compile(r'<figure[^>]*\bid="(table-[^"]*)".*?</figure>', re.DOTALL)
+COMMENT = re.compile(r"^[ \t]*%.*\n?", re.MULTILINE)  # a line of LaTeX that is not printed
+PAGE = re.compile(r'<p class="eyebrow">Study <code>(.*?)</code>')  # of which study a report.html is
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,8 @@ class Copy:
 def copies(given: Sequence[Path], now: Mapping[str, bytes], study: str) -> tuple[list[Copy], list[Path]]:
     """Return what among files elsewhere belongs to a report, and the files that do not.
 
-    A file belongs to it by its name, a LaTeX table also by its label, an HTML table by its id.
+    A LaTeX table belongs to it by its label, an HTML table by its id. Any other file by its name, since it was given itself; within a
+    folder only if something shows it, since the files of all studies are called alike: see `_whose`.
 
     Args:
         given: Files and folders.
@@ -47,10 +52,10 @@ def copies(given: Sequence[Path], now: Mapping[str, bytes], study: str) -> tuple
     Raises:
         UserError: A path is not there, or nothing belongs to the report.
     """
-    paths = [path for one in given for path in _files(one)]
+    paths = {path: one for one in given for path in _files(one)}
     known = {name: content for name, content in now.items() if name != NAME}
-    parts = _all_parts(known)
-    found = {path: list(_copies(path, known, parts)) for path in paths}
+    report = _Report(study, known, _all_parts(known))
+    found = {path: list(_copies(path, one, report)) for path, one in paths.items()}
     if given and not any(found.values()):
         names = ", ".join(sorted({Path(name).name for name in known if name.endswith((".tex", ".csv"))}))
         raise UserError(f"none of the {len(paths)} files given is of the report of {study}", where=", ".join(map(str, given)),
@@ -69,22 +74,71 @@ def _files(given: Path) -> Iterator[Path]:
     yield from (path for path in within if not any(part.startswith(".") for part in path.relative_to(given).parts))
 
 
-def _copies(path: Path, known: Mapping[str, bytes], parts: Mapping[str, tuple[str, str]]) -> Iterator[Copy]:
+@dataclass(frozen=True)
+class _Report:
+    """A report as it would be now: its study, its files, and label or id -> file and text of every table."""
+
+    study: str
+    known: Mapping[str, bytes]
+    parts: Mapping[str, tuple[str, str]]
+
+
+def _copies(path: Path, given: Path, report: _Report) -> Iterator[Copy]:
     """Yield what a file holds of a report: the whole of one of its files, or tables among other text."""
-    names = [name for name in known if Path(name).name == path.name]
+    known, names = report.known, [name for name in report.known if Path(name).name == path.name]
     if not names and path.suffix not in (".tex", ".html"):
         return
     content = path.read_bytes()
-    own = _parts(content.decode(errors="replace"), path.suffix)
-    ours = [(label, text) for label, text in own if label in parts]
-    foreign = path.suffix == ".tex" and own and not ours  # of another study, by its labels
-    if names and not foreign:
+    text = content.decode(errors="replace")
+    if page := path.suffix == ".html" and PAGE.search(text):
+        names = [name for name in known if Path(name).name == "report.html"] if page[1] == escape(report.study) else []
+    ours = _told(path, text, report)
+    if names and ours is None:
+        ours = _whose(path, content, [known[name] for name in names], given, report)
+    if names and (ours or (ours is None and path == given)):
         name = max(names, key=lambda name: _likeness(path, content, name, known[name]))
         yield Copy(path, name, content, known[name])
-        return
-    for label, text in ours:
-        name, expected = parts[label]
-        yield Copy(path, name, text.encode(), expected.encode(), label)
+    elif not names and not page:
+        for label, part in _parts(text, path.suffix):
+            if label in report.parts:
+                name, expected = report.parts[label]
+                yield Copy(path, name, part.encode(), expected.encode(), label)
+
+
+def _told(path: Path, text: str, report: _Report) -> bool | None:
+    """Say whether a text is of a report by what it holds: the study of a page, labels, ids; None where it holds none."""
+    if path.suffix not in (".tex", ".html"):
+        return None
+    if page := path.suffix == ".html" and PAGE.search(text):
+        return page[1] == escape(report.study)
+    own = [label for label, _ in _parts(text, path.suffix)]
+    return any(label in report.parts for label in own) if own else None
+
+
+def _whose(path: Path, content: bytes, expected: Sequence[bytes], given: Path, report: _Report) -> bool | None:
+    """Say whether a file without labels is of a report; None where nothing shows it.
+
+    It is if it is the same, if its first line or a folder below the given one names the study, or if the LaTeX or HTML of its name
+    beside it is; of figures the data beside them count alike.
+    """
+    if content in expected:
+        return True
+    for sibling in (path.with_suffix(suffix) for suffix in (".tex", ".html") if suffix != path.suffix):
+        if sibling.is_file():
+            told = _told(sibling, sibling.read_text(encoding="utf-8", errors="replace"), report)
+            if told is not None:
+                return told
+    data = path.with_suffix(".csv")
+    if path.suffix in DRAWN and data.is_file():
+        found = data.read_bytes()
+        if any(found == text for name, text in report.known.items() if Path(name).name == data.name):
+            return True
+    first = content.partition(b"\n")[0].decode(errors="replace")
+    within = path.absolute().relative_to(given.absolute().parent).parent.parts
+    named = (
+        re.search(rf"(?<![\w-]){re.escape(report.study)}(?![\w-])", first) if path.suffix in (".md", ".csv") else None
+    )
+    return bool(named) or report.study in within or None
 
 
 def _likeness(path: Path, content: bytes, name: str, expected: bytes) -> tuple[int, int]:
@@ -108,6 +162,7 @@ def _parts(text: str, suffix: str) -> list[tuple[str, str]]:
     """Return label or id and text of each table that stands within a text; what goes on without a label belongs to the one before."""
     if suffix == ".html":
         return [(found[1], found[0]) for found in FIGURE.finditer(text)]
+    text = COMMENT.sub("", text)
     found: list[tuple[str, str]] = []
     goes_on = False
     for table in ENVIRONMENT.findall(text):

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import itertools
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,12 +17,15 @@ from slws_lab.lab.project import Project
 from slws_lab.reports import Report, write_report
 from slws_lab.reports.manifest import Manifest, changed, read
 from slws_lab.reports.report import report_files
+from slws_lab.tracking import FINAL
+from slws_lab.tracking.files import writing
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FOLDERS, RECORDS = "run folders", "records.csv"
 CURVES = "figures/training.csv"
+BEFORE = "-before"  # what the name of a report ends in that had results which are not here any more
 
 
 @dataclass(frozen=True)
@@ -28,24 +36,34 @@ class Results:
         table: The results.
         source: `run folders`, or `records.csv` where there are none.
         curves: The training curves of an earlier report, where the table has no journals to read them from.
+        lost: What of an earlier report cannot be made again, as a sentence; empty for nothing.
     """
 
     table: ResultTable
     source: str = FOLDERS
     curves: pd.DataFrame | None = None
+    lost: str = ""
 
 
-def report(project: Project, found: Results | None = None) -> Report:
+def report(project: Project, found: Results | None = None, *, forget: bool = True) -> Report:
     """Write `reports/<study>/` anew and return what was written.
+
+    Nothing is lost by it: where the report there has results that are not here any more, it is kept as `reports/<study>-before`.
 
     Args:
         project: The study.
         found: What it is made from; None reads it.
+        forget: Whether to write also where the report there has results that are not here any more.
 
     Raises:
-        UserError: A published result that the study names does not exist, or see `results`.
+        UserError: There are such results and they are not to be forgotten, a published result that the study names does not exist, or
+            see `results`.
     """
     found = found or results(project)
+    if gone := forgotten(project, found):
+        if not forget:
+            raise _would_forget(project, gone)
+        _keep(project.report_folder)
     if project.study.spec.search is not None:
         from slws_lab.lab.search_reporting import (
             search_report,
@@ -89,7 +107,44 @@ def results(project: Project, *, kept: bool = True) -> Results:
     if faults := changed(project.report_folder, own):
         raise UserError("no run folders are here, and what the report would be made from is not as it was written: "
                         f"{faults[0].what}", where=str(faults[0].file), todo="restore the file")  # fmt: skip
-    return Results(from_records(project, path), RECORDS, _curves(project.report_folder / CURVES))
+    curves = _curves(project.report_folder / CURVES)
+    lost = f"{CURVES} is not here: the training curves are left out" if curves is None and not own else ""
+    return Results(from_records(project, path), RECORDS, curves, lost)
+
+
+def forgotten(project: Project, found: Results) -> list[str]:
+    """Return the runs that have numbers in the report that there is, and no result in what it would be made from now."""
+    folder, now = project.report_folder, found.table.records
+    made = read(folder)
+    if isinstance(made, Manifest):
+        ended = [run_id for run_id, run in made.runs.items() if run.get("status") in FINAL]
+    else:
+        path = folder / RECORDS
+        rows = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8", errors="replace"))) if path.is_file() else ()
+        ended = [str(row.get("run_id")) for row in rows if row.get("status") in FINAL]
+    return [run_id for run_id in ended if run_id in now and found.table.result_sha256(run_id) is None]
+
+
+def _would_forget(project: Project, gone: list[str]) -> UserError:
+    from slws_lab.spec.handoff import known_as
+
+    runs = f"{len(gone)} runs of the report have" if len(gone) > 1 else "1 run of the report has"
+    return UserError(f"{runs} no result here, so that a new report would be without: {gone[0]}{', ...' * (len(gone) > 1)}",
+                     where=str(project.report_folder), allowed="a report where all its runs are, or none (it is then made of itself)",
+                     todo=f"bring the run folders here, `slws run {known_as(project.study)}` makes them again, "
+                     "or write without them: --forget (the report that is there is kept beside it)")  # fmt: skip
+
+
+def _keep(folder: Path) -> None:
+    """Copy a report beside itself, under a name that is free."""
+    names = (f"{folder.name}{BEFORE}{f'-{number}' if number > 1 else ''}" for number in itertools.count(1))
+    kept = next(path for name in names if not (path := folder.with_name(name)).exists())
+    with writing(kept):
+        stage = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{kept.name}.", suffix=".tmp"))
+        try:
+            shutil.copytree(folder, stage / "report").rename(kept)
+        finally:
+            shutil.rmtree(stage)
 
 
 def has_folders(project: Project) -> bool:
@@ -114,4 +169,8 @@ def from_records(project: Project, path: Path) -> ResultTable:
 def _curves(path: Path) -> pd.DataFrame | None:
     from slws_lab.reports.figures.data import read_curves  # pandas takes long to import
 
-    return read_curves(path.read_text(encoding="utf-8")) if path.is_file() else None
+    try:
+        return read_curves(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{CURVES} cannot be read: {str(error).splitlines()[0]}", where=str(path),
+                        todo="restore the file; without it the figures of training are left out") from error  # fmt: skip

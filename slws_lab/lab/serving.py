@@ -132,6 +132,8 @@ def pages(root: Path, workspace: Workspace) -> ASGIApp:
         return lead
 
     def report(request: Request) -> Response:
+        if not request.path_params["file"]:
+            return RedirectResponse(PAGE)
         return reports.answer(request.path_params["name"], request.path_params["file"])
 
     return Router(routes=[

@@ -162,7 +162,8 @@ def _attach(mirror: Mirror, project: Project) -> str:
 
     told = telling(project)
     mirror.attach_report(project.study, project.report_folder, told.tags)
-    return mirror.attach_model(project.study, told.best, told.weights) if told.best is not None else ""
+    why = mirror.attach_model(project.study, told.best, told.weights) if told.best is not None else ""
+    return f"{project.study.spec.name}: {why}" if why else ""
 
 
 def sync(projects: list[Project], *, rebuild: bool) -> list[tuple[Project, Shipped]]:

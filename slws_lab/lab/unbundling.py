@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from slws_lab.analysis import ResultTable
 from slws_lab.errors import SlwsError, UserError
 from slws_lab.lab import archive, reporting
 from slws_lab.lab.bundling import FORMAT, RENDER, REQUIREMENTS, made_with
 from slws_lab.lab.project import Project
+from slws_lab.reports.manifest import NAME, changed, read, runs
+from slws_lab.tracking.audit import Fault
 from slws_lab.tracking.files import write_all
 
 SENT = "-sent"  # what the name of the report that came with the bundle ends in, where the one made here differs
@@ -135,20 +138,28 @@ def _rendered(place: Path, about: Mapping[str, Any], target: Path, file: Path) -
     differing = tuple(
         sorted(n for n in {*came, *made} if n not in came or n not in made or came[n].read_bytes() != made[n])
     )
+    reasons = _reasons(about, sent, results.table) if differing else []
     if differing:
         sent.rename(sent.with_name(sent.name + SENT))
         write_all({sent / name: content for name, content in made.items()})
     records = results.table.records.values()
     return Opened(
         target, about["study"], about["study_file"], (sum(bool(record.result) for record in records), len(records)), tuple(sorted(made)),
-        differing, tuple(_reasons(about)) if differing else (), _scripts(about, project), about["weights"],
+        differing, tuple(reasons), _scripts(about, project), about["weights"],
     )  # fmt: skip
 
 
-def _reasons(about: Mapping[str, Any]) -> list[str]:
-    """Say what is other here than where the bundle was made, of all that decides a report's bytes."""
+def _reasons(about: Mapping[str, Any], sent: Path, table: ResultTable) -> list[str]:
+    """Say what is other here than where the bundle was made, of all that decides a report's bytes: its records first.
+
+    Args:
+        about: The bundle's list.
+        sent: The folder of the report that came.
+        table: The results that came.
+    """
     now, then = made_with(), about["packages"]
-    found = [
+    found = _not_as_sent(sent, table, same_code=about["code"] == now["code"])
+    found += [
         f"{name} was {then.get(name, 'not recorded')}, here it is {now['packages'].get(name, 'not installed')}"
         for name in ("slws-lab", *RENDER)
         if then.get(name) != now["packages"].get(name)
@@ -157,9 +168,37 @@ def _reasons(about: Mapping[str, Any]) -> list[str]:
         found.append(
             f"slws_lab has other code here ({now['code']}) than where the bundle was made ({about['code']}), under one version"
         )
-    if not found:
+    if not found and about["processor"] != now["processor"]:
         found.append("versions and code are the same; the last digits of computed numbers may depend on the processor "
                      f"({about['processor']} there, {now['processor']} here)")  # fmt: skip
+    return found or ["nothing known explains it: records, versions, code and processor are the same"]
+
+
+def _not_as_sent(sent: Path, table: ResultTable, *, same_code: bool) -> list[str]:
+    """Say in what a bundle contradicts itself: records and files that are not those of its report's manifest.
+
+    Args:
+        sent: The folder of the report that came.
+        table: The results that came.
+        same_code: Whether the code that made it is the one here; another one may write other lines of the same records.
+    """
+    made = read(sent)
+    if isinstance(made, Fault):
+        return [f"the {NAME} in the bundle: {made.what}"]
+    now = runs(table, rows=same_code)
+    other = [
+        run_id
+        for run_id in sorted({*made.runs, *now})
+        if not now.get(run_id, {"": ""}).items() <= made.runs.get(run_id, {}).items()
+    ]
+    found = []
+    if other:
+        found.append("the records in the bundle are not those that its report was made from: "
+                     f"{len(other)} run{'s' * (len(other) > 1)}, first {other[0]}")  # fmt: skip
+    if faults := changed(sent, made.files):
+        count, first = len(faults), Path(faults[0].file).relative_to(sent).as_posix()
+        found.append("the report in the bundle is not as it was written: "
+                     f"{count} file{'s' * (count > 1)}, first {first}")  # fmt: skip
     return found
 
 

@@ -15,6 +15,7 @@ from slws_lab.reports import wording
 from slws_lab.reports.page import facts
 from slws_lab.spec import Arm, Design, dotted
 
+LEVELS_APART = ", "
 LISTS = ("Packages", "Machine")  # origins that say many things, few of which differ
 
 
@@ -117,10 +118,11 @@ class Comparison:
         one, other = self.tables
         plans = [{"Question": t.study.question} | _facts(facts.design_facts(t)) for t in self.tables]
         factors = [{f"Factor {name}": _levels(t.design, name) for name in varied(t.design)} for t in self.tables]
+        apart = (one for one in _apart(factors, "not varied") if not _reordered(*one.texts))
         moving = {*_varying(one.design), *_varying(other.design)}
         recipes = [dotted(wording.baseline(table.design).recipe) for table in self.tables]
         fixed = [{name: str(value) for name, value in recipe.items() if name not in moving} for recipe in recipes]
-        return (*_apart(plans, ""), *_apart(factors, "not varied"), *_apart(fixed, "not in it"))
+        return (*_apart(plans, ""), *apart, *_apart(fixed, "not in it"))
 
     @cached_property
     def made_by(self) -> tuple[Setting, ...]:
@@ -234,7 +236,14 @@ def _values(arm: Arm, fields: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _levels(design: Design, name: str) -> str:
-    return ", ".join(dict.fromkeys(wording.level_text(arm, name) for arm in design.arms if name in arm.settings))
+    return LEVELS_APART.join(
+        dict.fromkeys(wording.level_text(arm, name) for arm in design.arms if name in arm.settings)
+    )
+
+
+def _reordered(one: str, other: str) -> bool:
+    """Say whether two lists of levels are the same but for their order: which of them is the baseline's is a fact of its own."""
+    return sorted(one.split(LEVELS_APART)) == sorted(other.split(LEVELS_APART))
 
 
 def _facts(found: list[facts.Fact]) -> dict[str, str]:

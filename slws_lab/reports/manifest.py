@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from slws_lab.tracking.audit_digests import UNSEALED, seal, sealed
 
 NAME = "manifest.json"
 SOURCES = ("study_file", "recipe_file")
+SAID = ("study", "question", "run_sets", "tables")
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,14 @@ class Manifest:
         files: Path within the folder -> digest of its content as written.
         sources: What the study and its recipe were: `study_file` and `recipe_file` -> path and digest.
         version: Of slws_lab, which made it.
+        said: What it says besides of the study and of the cells of tables: `SAID` -> as it stands there.
     """
 
     runs: Mapping[str, Mapping[str, Any]]
     files: Mapping[str, str]
     sources: Mapping[str, Mapping[str, str]]
     version: str
+    said: Mapping[str, Any] = field(default_factory=dict)
 
 
 def manifest(table: ResultTable, study: Study, views: list[TableView], written: dict[str, bytes]) -> str:
@@ -68,13 +73,24 @@ def read(folder: Path) -> Manifest | Fault:
     try:
         content = path.read_bytes()
         made = json.loads(content)
-        own, files, entries = made.get("manifest_sha256"), dict(made["files"]), dict(made["runs"])
-        found = Manifest(entries, files, {name: dict(made[name]) for name in SOURCES}, str(made["slws_lab"]))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        own, files, entries, version = (made[name] for name in ("manifest_sha256", "files", "runs", "slws_lab"))
+        sources = {name: made[name] for name in SOURCES}
+        whole = (
+            isinstance(own, str) and isinstance(version, str) and _texts(files) and all(map(_texts, sources.values()))
+        )
+        whole = whole and isinstance(entries, dict) and all(isinstance(run, dict) for run in entries.values())
+        said = {name: made[name] for name in SAID}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        whole = False
+    if not whole:
         return Fault(path, "it is not there, or holds no manifest")
-    if own is not None and not sealed(content, str(own)):
+    if not sealed(content, own):
         return Fault(path, "it was changed after it was written")
-    return found
+    return Manifest(entries, files, sources, version, said)
+
+
+def _texts(found: Any) -> bool:
+    return isinstance(found, dict) and all(isinstance(value, str) for value in found.values())
 
 
 def check(folder: Path, table: ResultTable) -> list[Fault]:
@@ -101,15 +117,16 @@ def runs(table: ResultTable, *, rows: bool = True) -> dict[str, dict[str, Any]]:
 
     Args:
         table: The results.
-        rows: Whether with the digest of the run's line in records.csv, which takes all results to make.
+        rows: Whether with the digest of what records.csv says of the run, which takes all results to make.
     """
+    digests = row_digests(table.to_csv()) if rows else {}
     return {
         run_id: {
             "attempt": record.attempt,
             "attempts": record.attempts,
             "status": record.status,
             "result_sha256": table.result_sha256(run_id),
-            **({"row_sha256": sha256(table.lines[run_id].encode())} if rows else {}),
+            **({"row_sha256": digests[run_id]} if rows else {}),
             "code": record.digest.provenance.get("code"),
             "data_fingerprint": record.digest.data_fingerprint,
         }
@@ -117,14 +134,19 @@ def runs(table: ResultTable, *, rows: bool = True) -> dict[str, dict[str, Any]]:
     }
 
 
-def row_digests(records_csv: str) -> set[str]:
-    """Return the digests of the rows of a records.csv; one of which a text has several lines goes on to where its quotes close."""
-    found, row = set(), ""
-    for line in records_csv.splitlines(keepends=True):
-        row += line
-        if row.count('"') % 2 == 0:
-            found.add(sha256(row.encode()))
-            row = ""
+def row_digests(records_csv: str) -> dict[str, str]:
+    """Return run id -> digest of what a records.csv says of the run itself, as far as it can be read.
+
+    It is of the cells that are not empty, by column: which columns there are, and in which row `made_by` stands, other runs decide.
+    """
+    rows, found = csv.reader(io.StringIO(records_csv, newline="")), dict[str, str]()
+    try:
+        header = next(rows, [])
+        for row in rows:
+            cells = {name: text for name, text in zip(header, row, strict=False) if text and name != "made_by"}
+            found[cells.get("run_id", "")] = sha256(json.dumps(cells, sort_keys=True).encode())
+    except csv.Error:
+        pass  # the rows below it are as good as changed
     return found
 
 

@@ -53,9 +53,17 @@ class Grid:
         return [list(row) for row in (self.header, *self.rows)]
 
 
-def same(found: str, expected: str) -> bool:
-    """Say whether two texts are alike, line ends and spaces at the ends of lines aside."""
-    return _lines(found) == _lines(expected)
+def same(found: str, expected: str, kind: str) -> bool:
+    """Say whether two texts are alike, line ends and spaces at the ends of lines aside; of LaTeX all that is not printed.
+
+    Args:
+        found: What stands there.
+        expected: What would stand there.
+        kind: How it is written, see `differences`.
+    """
+    if kind == "tex":
+        return " ".join(_lines(found, kind)).split() == " ".join(_lines(expected, kind)).split()
+    return _lines(found, kind) == _lines(expected, kind)
 
 
 def differences(found: str, expected: str, kind: str) -> list[Difference]:
@@ -66,12 +74,12 @@ def differences(found: str, expected: str, kind: str) -> list[Difference]:
         expected: What would stand there.
         kind: How it is written: tex, md, html or csv.
     """
-    if same(found, expected):
+    if same(found, expected, kind):
         return []
     grids = [list(GRIDS[kind](text)) for text in (found, expected)] if kind in GRIDS else [[], []]
     alike = [grid.shape for grid in grids[0]] == [grid.shape for grid in grids[1]]
     told = [d for pair in zip(*grids, strict=True) for d in _of_grid(*pair)] if alike else []
-    return told or [_of_lines(found, expected)]
+    return told or [_of_lines(found, expected, kind)]
 
 
 def _of_grid(found: Grid, expected: Grid) -> Iterator[Difference]:
@@ -88,16 +96,20 @@ def _header(grid: Grid, place: int) -> str:
     return next((grid.header[start] for start in sorted(grid.header, reverse=True) if start <= place), "")
 
 
-def _of_lines(found: str, expected: str) -> Difference:
-    one, other = _lines(found), _lines(expected)
+def _of_lines(found: str, expected: str, kind: str) -> Difference:
+    one, other = _lines(found, kind), _lines(expected, kind)
     at = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
     texts = [lines[at] if at < len(lines) else "" for lines in (one, other)]
     start = max(next((i for i, (a, b) in enumerate(zip(*texts, strict=False)) if a != b), 0) - LINE_SHOWN // 2, 0)
     return Difference(f"line {at + 1}", "", *(text[start : start + LINE_SHOWN].strip() for text in texts))
 
 
-def _lines(text: str) -> list[str]:
-    return [line.rstrip() for line in text.replace("\r\n", "\n").rstrip().split("\n")]
+def _lines(text: str, kind: str = "") -> list[str]:
+    """Return a text's lines; of LaTeX those that say something, without their indentation and with single spaces."""
+    lines = [line.rstrip() for line in text.replace("\r\n", "\n").rstrip().split("\n")]
+    if kind != "tex":
+        return lines
+    return [" ".join(line.split()) for line in lines if line and not line.lstrip().startswith("%")]
 
 
 def _placed(cells: Iterable[tuple[int, str]]) -> dict[int, str]:
@@ -131,7 +143,7 @@ def _separated(text: str) -> Iterator[Grid]:
 
 def _latex(text: str) -> Iterator[Grid]:
     grid, above = Grid(), True
-    for line in _lines(text):
+    for line in _lines(text, "tex"):
         if r"\toprule" in line:
             grid, above = Grid(), True
         elif r"\midrule" in line:

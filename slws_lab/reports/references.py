@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import io
+import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from itertools import groupby
@@ -15,6 +17,14 @@ from slws_lab.errors import UserError, nearest
 from slws_lab.reports.view import Cell, Column, Group, TableView
 
 Row = TypeVar("Row", "Published", "System")
+ALL = "slws references lists all"
+SEEN = ", SEEN"  # with it begins what the collector says of how a source was read
+HEDGES = {  # what the collector says, and what the reader of a figure is told for it
+    r"secondary": "secondary source",
+    r"\bvalue [^;]*INFERRED": "value inferred",
+    r"\bvariant [^;]*INFERRED": "variant inferred",
+    r"from reviewer text": "parameters from a secondary source",
+}
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,7 @@ class Published:
         dataset: What it was measured on.
         metric: What was measured.
         value: The figure.
-        source: Where it stands.
+        source: Where it stands, and behind it whether that is second-hand or something of it inferred.
         params_m: Parameters, in millions.
         flops_g: Cost of a forward pass in billions of operations, where the source counts so; else it stands in `flops`.
         resolution: Pixels of the images.
@@ -39,6 +49,7 @@ class Published:
         setting: How it was trained or tested: `supervised`, `zero-shot, web-scale`.
         rankable: `yes` or `no`: whether the setting is near enough to training from scratch on the same data to be ranked with it.
         order: Number of the related system that it belongs to; empty for the method's own field.
+        remark: What the collector says of how it was found; no part of a printed table.
     """
 
     key: str
@@ -58,6 +69,7 @@ class Published:
     setting: str = ""
     rankable: str = ""
     order: str = ""
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,8 +150,20 @@ def published(keys: Sequence[str], where: str = "") -> list[Published]:
 def figures() -> tuple[Published, ...]:
     """Return every published figure: those of the method's own field, then those of the related systems, whose source is their paper."""
     papers = {system.order: f"{system.full_title} ({system.year})" for system in systems()}
-    own = (Published(**row) for row in _rows("published_results.csv"))
+    own = (_parted(Published(**row)) for row in _rows("published_results.csv"))
     return (*own, *(Published(**row, source=papers[row["order"]]) for row in _rows("seed_references.csv")))
+
+
+def _parted(row: Published) -> Published:
+    """Part a row's source into what identifies it, with what a reader must know of it, and the collector's remark."""
+    name, _, rest = row.source.partition(SEEN)
+    first_hand = rest.partition("(primary for ")[2].partition(";")[0].split("/")
+    if any(own and row.system.startswith(own) for own in first_hand):
+        hedges = []
+    else:
+        hedges = [said for sign, said in HEDGES.items() if re.search(sign, rest)]
+    return replace(row, variant=row.variant.replace("INFERRED", "inferred"),
+                   source=name.strip() + (f" ({', '.join(hedges)})" if hedges else ""), remark=SEEN[2:] + rest)  # fmt: skip
 
 
 @cache
@@ -165,26 +189,26 @@ def find_figures(asked: Filters) -> list[Published]:
         if not left:
             raise _nothing(f"{option} {wanted}", wanted, map(read, found))
         found = left
-    return _holding(asked.text, found, lambda row: (row.system, row.key))
+    return _holding(asked.text, found, lambda row: (row.key, row.system), ALL)
 
 
 def find_systems(text: str = "") -> list[System]:
     """Return the related systems in whose rows a text stands, all for an empty one.
 
     Raises:
-        UserError: A text that no row holds, with the nearest name.
+        UserError: A text that no row holds, with all names and the nearest.
     """
-    return _holding(text, systems(), lambda system: (system.short_name,))
+    return _holding(text, systems(), lambda system: (system.short_name,), "slws references --systems lists all")
 
 
 def figures_view(rows: Sequence[Published]) -> TableView:
-    """Return published figures as a table of their own, under each system what is published of it; the sources are its notes."""
-    sources = list(dict.fromkeys(row.source for row in rows))
+    """Return published figures as a table of their own, by system; its notes are the sources with the collector's remarks."""
+    sources = list(dict.fromkeys(map(_told, rows)))
     texts, groups = list[tuple[str, ...]](), list[Group]()
     for (key, system), own in groupby(rows, key=lambda row: (row.key, row.system)):
         groups.append(Group(len(texts), f"{key}: {system}"))
         texts += [
-            (row.variant, row.dataset, row.metric, f"{row.value} {row.unit}".rstrip(), f"[{sources.index(row.source) + 1}]",
+            (row.variant, row.dataset, row.metric, f"{row.value} {row.unit}".rstrip(), f"[{sources.index(_told(row)) + 1}]",
              row.params_m, _cost(row), row.resolution, row.epochs, row.setting, row.latency) for row in own]  # fmt: skip
     columns = (
         Column("variant"), Column("data set"), Column("metric"), Column("value", True), Column("source"),
@@ -201,28 +225,21 @@ def figures_view(rows: Sequence[Published]) -> TableView:
 
 
 def systems_view(found: Sequence[System]) -> TableView:
-    """Return related systems with how each could be covered, and the keys of their published figures."""
+    """Return related systems with what each could be covered as, and the keys of their published figures."""
     keys: dict[str, dict[str, None]] = {}
     for row in figures():
         keys.setdefault(row.order, {})[row.key] = None
-    columns = (
-        Column("system"),
-        Column("year", True),
-        Column("category"),
-        Column("covered as"),
-        Column("how"),
-        Column("keys"),
-    )
+    columns = (Column("system"), Column("year", True), Column("category"), Column("covered as"), Column("keys"))
     rows = tuple(
-        tuple(
-            map(
-                Cell, (one.short_name, one.year, one.category, _ways(one), one.note, ", ".join(keys.get(one.order, ())))
-            )
-        )
+        tuple(map(Cell, (one.short_name, one.year, one.category, _ways(one), ", ".join(keys.get(one.order, ())))))
         for one in found
     )
     notes = ("How a system could be covered is a proposal; reference is its published figure alone.",)
     return TableView("systems", "Related systems", columns, rows, notes)
+
+
+def _told(row: Published) -> str:
+    return f"{row.source}; remark: {row.remark}" if row.remark else row.source
 
 
 def _ways(system: System) -> str:
@@ -233,22 +250,22 @@ def _cost(row: Published) -> str:
     return row.flops or (f"{row.flops_g} G" if row.flops_g else "")
 
 
-def _holding(text: str, rows: Iterable[Row], name: Callable[[Row], tuple[str, ...]]) -> list[Row]:
+def _holding(text: str, rows: Iterable[Row], name: Callable[[Row], tuple[str, ...]], todo: str) -> list[Row]:
+    """Return the rows that hold a text; the first of a row's names is what is offered where none does."""
     given = list(rows)
     found = [row for row in given if text.casefold() in " ".join(vars(row).values()).casefold()]
     if not found:
-        names: list[str] = []
-        for row in given:
-            names += name(row)
-        raise _nothing(f"'{text}'", text, [*names, *" ".join(names).split()])
+        names: list[str] = [part for row in given for part in name(row)]
+        offered = dict.fromkeys(name(row)[0] for row in given)
+        raise _nothing(f"'{text}'", text, [*names, *" ".join(names).split()], ", ".join(offered), todo)
     return found
 
 
-def _nothing(given: str, wanted: str, there: Iterable[str]) -> UserError:
+def _nothing(given: str, wanted: str, there: Iterable[str], allowed: str = "", todo: str = ALL) -> UserError:
     known = {one.casefold(): one for one in there if one}
-    allowed = ", ".join(known.values()) if given.startswith("--") else ""
-    todo = nearest(wanted.casefold(), known) or "slws references lists all"
-    return UserError(f"no published row of {given}", allowed=allowed, todo=todo)
+    close = difflib.get_close_matches(wanted.casefold(), known, n=1)
+    return UserError(f"no published row of {given}", allowed=allowed or ", ".join(dict.fromkeys(known.values())),
+                     todo=f"did you mean '{known[close[0]]}'?" if close else todo)  # fmt: skip
 
 
 def _rows(name: str) -> list[dict[str, str]]:

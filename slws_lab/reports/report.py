@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,7 +117,7 @@ def table_files(views: Sequence[TableView], apart: Sequence[TableView], study: s
         apart: Further tables.
         study: Name of the study, for LaTeX's labels.
     """
-    printed = {view.name if i else "results": _printed(view, study if not i else f"{study}-{view.name}")
+    printed = {view.name if i else "results": _printed(view, study, "" if not i else f"-{view.name}")
                for i, view in enumerate((*views, *apart))}  # fmt: skip
     shown = list(printed.values())[: len(views)]
     joined = {kind: "\n".join(texts[kind] for texts in shown if kind in texts) for kind in ("md", "tex", "html")}
@@ -128,10 +128,13 @@ def table_files(views: Sequence[TableView], apart: Sequence[TableView], study: s
     }
 
 
-def _printed(view: TableView, label: str) -> dict[str, str]:
-    """Return a table in each format; one without rows says only why, which LaTeX and CSV leave out."""
-    texts = {"md": to_markdown(view), "html": to_html(view)}
-    return texts | ({"tex": to_latex(view, f"slws:{label}"), "csv": to_csv(view)} if view.rows else {})
+def _printed(view: TableView, study: str, part: str) -> dict[str, str]:
+    """Return a table in each format; one without rows says only why, and not in LaTeX and CSV. LaTeX captions name the study."""
+    label = f"slws:{study}{part}"
+    texts = {"md": to_markdown(view), "html": to_html(view, label=f"{study}{part}")}
+    title = view.title if view.title.startswith(study) else f"{study}: {view.title}"
+    latex = to_latex(replace(view, title=title), label)
+    return texts | ({"tex": latex, "csv": to_csv(view)} if view.rows else {})
 
 
 def figure_files(drawn: Sequence[Drawn]) -> dict[str, bytes]:

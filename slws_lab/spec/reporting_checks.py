@@ -18,7 +18,9 @@ from slws_lab.spec.reporting import PaperTable, ShownMetric
 from slws_lab.spec.source import Loc
 
 # Names of tables that a report has of its own; `ablation`, `sweep`, `grid`, `scaling` and `methods` give way to a study's.
-RESERVED = re.compile(r"(effects|shapley|doses)(-\d+)?|contrasts|results|published|arms|runs|table|records")
+RESERVED = re.compile(
+    r"(effects|shapley|doses)(-\d+)?|contrasts|results|published|arms|runs|table|records|costs|commands"
+)
 EVALUATED = ("val/top1", "val/top5", "val/loss")
 TRAINED = (
     "train/loss", "train/lr", "train/shuffle_rate", "train/images_per_s", "train/peak_memory_mb", "train/seconds",
@@ -179,10 +181,10 @@ class _Check:
 
     def _metric(self, metric: ShownMetric, number: int) -> None:
         names = recorded(self.design.arms[0].recipe)
-        given = journal_name(metric, self.study.spec.metric.weights)
-        if given not in names:
-            raise UserError(f"no run records {given!r}", where=self._where(("metrics", number, "name")),
-                            allowed=", ".join(names), todo=nearest(given, names))  # fmt: skip
+        if journal_name(metric, self.study.spec.metric.weights) not in names:
+            averaged = "the moving average (ema) of " if metric.name in names else ""
+            raise UserError(f"no run records {averaged}{metric.name!r}", where=self._where(("metrics", number, "name")),
+                            allowed=", ".join(names), todo="" if averaged else nearest(metric.name, names))  # fmt: skip
 
     def _known(self, name: str, at: Loc, *, of_key: bool = False) -> None:
         if name not in self.names:

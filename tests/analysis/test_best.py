@@ -63,3 +63,11 @@ def test_arms_with_unequal_seeds_are_ranked_by_the_seeds_that_all_have(plant) ->
     easier = [80.0, 80.2, 80.1, 90.0, 90.1, 90.2]  # later seeds are easier, and only two arms have them
     table = plant(easier, [v + 0.01 * i for i, v in enumerate(easier)], [83.0, 83.1, 83.2, None, None, None], seeds="6")
     assert best(table).arms == (table.design.arms[2].id,)
+
+
+def test_an_arm_that_is_worse_by_the_same_amount_at_every_seed_does_not_tie(plant) -> None:
+    worse = [v - 4.0 for v in arm(92)]
+    assert ranks(plant(arm(92), worse, arm(85, 2))) == [0]
+    assert ranks(plant(worse, arm(92))) == [1]
+    rounded = [v + 1e-13 for v in arm(92)]
+    assert ranks(plant(arm(92), rounded, arm(85, 2), arm(84, 3))) == [0, 1]

@@ -9,6 +9,7 @@ import statsmodels.formula.api as smf
 from statsmodels.stats.multitest import multipletests
 
 from slws_lab.analysis import effects
+from slws_lab.analysis.statistics import paired, paired_t
 from slws_lab.errors import UserError
 
 TWO = """
@@ -125,3 +126,19 @@ seeds: 3
 def test_only_a_grid_block_has_effects(plant_by) -> None:
     with pytest.raises(UserError, match="block 0 of study planted is no grid"):
         effects(plant_by(TWO.replace("grid", "one_at_a_time"), value))
+
+
+def test_many_effects_tested_at_once_are_those_tested_one_by_one() -> None:
+    draw = np.random.default_rng(3)
+    values, reference = draw.normal(90, 1, (5, 4)), draw.normal(89, 1, (5, 4))
+    values[:, 2] = reference[:, 2] + 1.0  # no spread: no test
+    for i, found in enumerate(paired_t(values, reference, 0.1)):
+        alone = paired(values[:, i], reference[:, i], 0.1)
+        assert (found.n, found.spread) == (alone.n, alone.spread) == (5, i != 2)
+        assert found.delta == pytest.approx(alone.delta)
+        assert ((found.low, found.high, found.p) == (None, None, None)) == (i == 2)
+        assert i == 2 or (found.low, found.high, found.p) == pytest.approx((alone.low, alone.high, alone.p), rel=1e-12)
+
+
+def test_a_grid_of_one_cell_has_no_effects(plant_by) -> None:
+    assert effects(plant_by(TWO, value), {"train.lr": [0.002], "train.weight_decay": [0.1]}) == ()

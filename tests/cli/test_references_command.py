@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from conftest import Slws
+
+from slws_lab.cli.terminal import out
+from slws_lab.reports.references import systems
 
 
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(out, "width", 80)  # Rich reads COLUMNS once, when the console is made
 
 
 def test_figures_are_listed_with_their_sources(slws: Slws, capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,12 +47,28 @@ def test_related_systems_are_listed_with_how_they_could_be_covered(
     assert "MaxViT" in said and "baseline" in said and "1 related system;" in said
 
 
+def test_all_related_systems_can_be_read_at_80_columns(slws: Slws, capsys: pytest.CaptureFixture[str]) -> None:
+    assert slws("references", "--systems") == 0
+    said = capsys.readouterr().out
+    lines = said.splitlines()
+    assert len(lines) < 350 and max(map(len, lines)) <= 80
+    words = set(re.split(r"[\s,/]+", said))
+    for one in systems():  # no word is broken but behind a stroke
+        shown = f"{one.short_name} {one.category} {one.how_it_could_be_covered}"
+        assert {word for word in re.split(r"[\s,/]+", shown) if word} <= words
+        assert one.note in " ".join(said.split())
+    start = next(i for i, line in enumerate(lines) if line.startswith("ConvNeXt "))
+    assert lines[start + 1].startswith("  `model: convnext_tiny` (or")  # how, below its system
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (("--key", "slvs"), "did you mean 'slws'?"),
         (("--systems", "--key", "slws"), "--key is for figures"),
-        (("--systems", "volo-x"), "did you mean 'volo'?"),
+        (("zzz",), "allowed: slws, "),
+        (("--dataset", "imagnet"), "did you mean 'ImageNet-1k'?"),
+        (("--systems", "volo-x"), "did you mean 'VOLO'?"),
     ],
 )
 def test_a_wrong_filter_is_one_message_and_exit_code_2(

@@ -37,7 +37,10 @@ def test_what_is_stale_is_listed_with_exit_code_1(folder: Path, slws: Slws, caps
     assert slws("report", "tiny", "--check", "paper", cwd=folder) == 1
     printed = capsys.readouterr().out
     assert "paper/results.md: row 2 (linear), column val/top1" in printed
-    assert "it says “" in printed and "Not checked, since they are none of this report's: paper/notes.txt" in printed
+    assert (
+        "it says “" in printed
+        and "Not checked, since nothing shows that they are this report's: paper/notes.txt" in printed
+    )
     assert "To do: `slws report tiny`" in printed
     assert slws("report", "tiny", "--check", "--json", "paper", cwd=folder) == 1
     told = json.loads(capsys.readouterr().out)
@@ -83,3 +86,36 @@ def test_a_run_that_is_missing_from_the_start_is_told_with_what_runs_it(
     assert slws("report", "tiny", "--check", cwd=folder) == 1
     printed = capsys.readouterr().out
     assert "1 of 3 seeds are missing: 0 (pending)" in printed and "To do: `slws run tiny`" in printed
+
+
+def test_a_report_that_would_be_without_results_is_refused_unless_asked_for(
+    folder: Path, slws: Slws, capsys: Printed
+) -> None:
+    from slws_lab.lab.project import Project
+
+    shutil.rmtree(attempt_of(Project.open(str(folder / "studies/tiny.yaml"))).path.parent)
+    before = (folder / "reports/tiny/records.csv").read_bytes()
+    assert slws("report", "tiny", cwd=folder) == 2
+    assert "1 run of the report has no result here" in capsys.readouterr().err
+    assert (folder / "reports/tiny/records.csv").read_bytes() == before
+    assert slws("report", "tiny", "--forget", cwd=folder) == 0
+    assert (folder / "reports/tiny/records.csv").read_bytes() != before
+    assert (folder / "reports/tiny-before/records.csv").read_bytes() == before
+
+
+def test_a_changed_run_is_not_to_be_reported_anew(folder: Path, slws: Slws, capsys: Printed) -> None:
+    from slws_lab.lab.project import Project
+
+    path = attempt_of(Project.open(str(folder / "studies/tiny.yaml"))).journal
+    path.write_text(path.read_text().replace("70.0", "79.0"))
+    assert slws("report", "tiny", "--check", cwd=folder) == 1
+    printed = capsys.readouterr().out
+    assert printed.startswith("Runs that are not as they were written")
+    assert "To do: `slws verify` says how to mend" in printed and "makes it anew" not in printed
+
+
+def test_training_curves_that_are_left_out_are_told(folder: Path, slws: Slws, capsys: Printed) -> None:
+    shutil.rmtree(folder / ".slws")
+    (folder / "reports/tiny/manifest.json").unlink()
+    assert slws("report", "tiny", cwd=folder) == 0
+    assert "the training curves are left out" in capsys.readouterr().out

@@ -64,7 +64,91 @@ def test_the_least_needed_columns_go_first() -> None:
     order: list[str] = []
     for width in range(100, 10, -1):
         order += [COLUMNS[i].name for i in fit(view, width).left if COLUMNS[i].name not in order]
-    assert order == ["adjusted p", "n", "images/s", "Δ [95 % interval] (points)", "verdict", "val/top1 (%)"]
+    assert order == ["n", "adjusted p", "images/s", "Δ [95 % interval] (points)", "verdict", "val/top1 (%)"]
+
+
+SIDES = tuple(
+    Column(name, numeric, over=over) for over in ("build-up", "shape-or-amount")
+    for name, numeric in (("pairs", True), ("Δ [95 % interval] (points)", True), ("verdict", False))
+)  # fmt: skip
+JUDGED = TableView("verdicts", "Verdicts that differ", (Column("arm"), Column("against"), *SIDES), tuple(
+    (Cell(f"schedule={name}, max_rate=0.6"), Cell("baseline"), Cell("3"), Cell(f"+{2 + i}.00 [−0.48, +4.48]"), Cell("inconclusive"),
+     Cell("5"), Cell(f"+1{i}.00 [+1.75, +2.25]"), Cell("helps")) for i, name in enumerate(("reverse", "constant"))
+))  # fmt: skip
+REACHED = TableView(
+    "arms", "one beside other",
+    (Column("arm"), *(Column(name, True, over=over) for over in ("build-up", "shape-or-amount")
+                      for name in ("n", "val/top1, EMA (%), mean ± sd")),
+     Column("pairs", True), Column("Δ, second − first [95 % interval] (points)", True), Column("what differs")),
+    tuple((Cell(f"clip_grad=3.0, augmentation=crop-erase, schedule={name}"), Cell(str(3 + i)), Cell(f"85.2{i} ± 3.40"), Cell(str(5 - i)),
+           Cell(f"86.7{i} ± 12.11"), Cell(str(3 + i)), Cell(f"+1.4{i} [−12.48, +13.48]"), Cell(f"train.epochs, model.args.depth{i}"))
+          for i, name in enumerate(("none", "linear"))),
+)  # fmt: skip
+
+
+def test_a_header_over_columns_stands_once_above_them(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = printed(JUDGED, 160, capsys, monkeypatch)
+    assert [line.split() for line in lines[1:3]] == [
+        ["build-up", "shape-or-amount"],
+        ["─" * (5 + 20 + 12 + 4), "─" * (5 + 21 + 7 + 4)],
+    ]
+    assert "build-up" not in "".join(lines[3:])
+    last = [Column("arm"), Column("n", True, over="shape-or-amount")]
+    rows = ((Cell("a"), Cell("3")), (Cell("b"), Cell("4")))
+    narrow = printed(TableView("v", "v", tuple(last), rows), 30, capsys, monkeypatch)
+    assert any(line.endswith("shape-or-amount") for line in narrow)  # whole above a narrower column
+
+
+@pytest.mark.parametrize("width", range(60, 130, 10))
+def test_columns_of_two_studies_are_left_out_in_pairs(width: int) -> None:
+    for view in (JUDGED, REACHED):
+        for word in (12, 40):
+            left = fit(view, width, word=word).left
+            pairs = [view.columns[i].name for i in left if view.columns[i].over]
+            assert all(pairs.count(name) == 2 for name in pairs)
+
+
+def test_the_differences_of_two_studies_stay_and_counts_and_means_go(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = printed(JUDGED, 80, capsys, monkeypatch)
+    assert any("+2.00" in line and "+10.00" in line for line in lines) and max(map(len, lines)) <= 80
+    assert "build-up: pairs: 3 in every row" in lines and not any("Not shown" in line for line in lines)
+    for width in (80, 70):
+        lines = printed(REACHED, width, capsys, monkeypatch)
+        shown = [line for line in lines if "+1.4" in line]
+        assert len(shown) == 2 and max(map(len, lines)) <= width
+        assert ("85.2" in shown[0]) == ("86.7" in shown[0])
+    assert "Not shown at this width: build-up: n" in "\n".join(lines)
+
+
+def test_no_word_is_broken_where_a_column_could_have_the_room(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prose = "Is it the shape of the rate over depth that matters on the digits, or only how much is shuffled?"
+    rows = (
+        (Cell("Factor shuffle.schedule"), Cell("none, linear"), Cell("not varied")),
+        (Cell("model.args.embed_dim"), Cell(prose), Cell(prose)),
+    )
+    view = TableView("v", "v", (Column("what"), Column("build-up"), Column("components")), rows)
+    lines = printed(view, 80, capsys, monkeypatch)
+    assert max(map(len, lines)) <= 80
+    assert {"shuffle.schedule", "model.args.embed_dim"} <= {line.split(" ")[0] for line in lines}
+    words = printed(REACHED, 80, capsys, monkeypatch)
+    assert {"augmentation=", "crop-erase,"} <= {part for line in words for part in line.split()}
+
+
+def test_what_stands_below_a_row_is_indented_and_whole(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(out, "width", 40)
+    view = TableView("v", "v", (Column("system"),), ((Cell("one"),), (Cell("two"),)))
+    draw(view, "", ["a text of several words that is longer than a line", ""])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2:6] == ["one", "  a text of several words that is longer", "  than a line", "two"]
 
 
 def test_where_not_even_what_is_needed_fits_each_row_is_a_block(

@@ -17,6 +17,7 @@ from slws_lab.lab import archive, bundling, reporting, unbundling
 from slws_lab.lab.bundling import bundle
 from slws_lab.lab.project import Project
 from slws_lab.lab.unbundling import unbundle
+from slws_lab.reports.manifest import manifest
 from slws_lab.tracking import Claim, journal
 
 
@@ -53,7 +54,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let reports be their records alone: drawing takes seconds, and one test draws."""
 
     def files(project: Project, found: reporting.Results) -> dict[str, bytes]:
-        return {"records.csv": found.table.to_csv().encode(), "manifest.json": b"{}\n"}
+        records = found.table.to_csv().encode()
+        made = manifest(found.table, project.study, [], {"records.csv": records})
+        return {"records.csv": records, "manifest.json": made.encode()}
 
     monkeypatch.setattr(reporting, "files", files)
 
@@ -208,14 +211,59 @@ def test_a_report_that_comes_out_otherwise_is_kept_beside_the_one_that_came(
     assert reason.endswith("here it is 0.1")
     reports = tmp_path / "there" / "reports"
     assert (reports / "tiny" / "manifest.json").read_bytes() == b"other\n"
-    assert (reports / "tiny-sent" / "manifest.json").read_bytes() == b"{}\n"
+    with zipfile.ZipFile(made.path) as zipped:
+        assert (reports / "tiny-sent" / "manifest.json").read_bytes() == zipped.read("reports/tiny/manifest.json")
 
 
-def test_other_code_and_another_processor_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_code_and_another_processor_are_named_only_if_they_are_others(
+    project: Folder, monkeypatch: pytest.MonkeyPatch, quick: None
+) -> None:
     monkeypatch.setattr(bundling, "_code", lambda: "c" * 12)
-    about = {**bundling.made_with(), "code": "0" * 12}
-    assert "other code" in unbundling._reasons(about)[0]
-    assert "processor" in unbundling._reasons(bundling.made_with())[0]
+    opened = plant(project)
+    results = reporting.results(opened)
+    reporting.report(opened, results)
+    sent, about = opened.report_folder, bundling.made_with()
+
+    def reasons(**other: str) -> list[str]:
+        return unbundling._reasons({**about, **other}, sent, results.table)
+
+    assert "other code" in reasons(code="0" * 12)[0]
+    assert "may depend on the processor" in reasons(processor="another")[0]
+    assert reasons() == ["nothing known explains it: records, versions, code and processor are the same"]
+
+
+def rewritten(made: Path, changed: dict[str, bytes]) -> None:
+    """Put other contents into a bundle, whose list is made anew, as a forger would."""
+    with zipfile.ZipFile(made) as zipped:
+        members: dict[str, bytes | Path] = {n: zipped.read(n) for n in zipped.namelist() if n != archive.LIST}
+        listed = json.loads(zipped.read(archive.LIST))
+    about = {key: value for key, value in listed.items() if key not in ("files", archive.SEAL)}
+    archive.write(made, members | changed, about)
+
+
+@pytest.mark.parametrize("forged", ["journal", "result", "report", "manifest"])
+def test_a_forged_bundle_is_told_as_one_that_contradicts_itself(
+    forged: str, project: Folder, tmp_path: Path, quick: None
+) -> None:
+    opened = plant(project)
+    attempt = opened.workspace.run(opened.design.runs[0]).attempts()[0]
+    made = bundle(opened, tmp_path / "a.zip").path
+    place, records = attempt.path.relative_to(project.path).as_posix(), "reports/tiny/records.csv"
+    with zipfile.ZipFile(made) as zipped:
+        other = {
+            "journal": {f"{place}/journal.jsonl": attempt.journal.read_bytes().replace(b"82.0", b"99.0")},
+            "result": {f"{place}/result.json": (attempt.path / "result.json").read_bytes().replace(b"9.0", b"8.0")},
+            "report": {records: zipped.read(records).replace(b"82.0", b"99.0")},
+            "manifest": {"reports/tiny/manifest.json": zipped.read("reports/tiny/manifest.json")[:-3] + b" }\n"},
+        }[forged]
+    rewritten(made, other)
+    told = unbundle(made, tmp_path / "there").reasons[0]
+    if forged in ("journal", "result"):
+        assert told.endswith(f"that its report was made from: 1 run, first {attempt.run_id}")
+    else:
+        assert told.startswith(
+            "the report in the bundle is not as" if forged == "report" else "the manifest.json in the bundle"
+        )
 
 
 def test_a_folder_that_holds_something_is_not_written_into(sent: Path, tmp_path: Path) -> None:
@@ -255,18 +303,8 @@ def test_a_forged_record_is_refused_or_read_but_never_a_crash(
     opened = plant(project)
     path = opened.workspace.run(opened.design.runs[0]).attempts()[0].path / "result.json"
     made = bundle(opened, tmp_path / "a.zip").path
-    with zipfile.ZipFile(made) as zipped:
-        members: dict[str, bytes | Path] = {
-            name: zipped.read(name) for name in zipped.namelist() if name != archive.LIST
-        }
-        about = {
-            key: value
-            for key, value in json.loads(zipped.read(archive.LIST)).items()
-            if key not in ("files", archive.SEAL)
-        }
-    name = path.relative_to(project.path).as_posix()
-    members[name] = json.dumps(json.loads(path.read_text()) | change).encode()
-    archive.write(made, members, about)
+    changed = json.dumps(json.loads(path.read_text()) | change).encode()
+    rewritten(made, {path.relative_to(project.path).as_posix(): changed})
     before = sorted(tmp_path.iterdir())
     try:
         unbundle(made, tmp_path / "there")

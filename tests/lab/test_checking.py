@@ -17,6 +17,7 @@ from slws_lab.lab import checking, reporting
 from slws_lab.lab.checking import Checked, check, stale
 from slws_lab.lab.project import Project
 from slws_lab.lab.reporting import report
+from slws_lab.tracking.audit_digests import UNSEALED, seal
 
 
 @pytest.fixture(autouse=True)
@@ -244,7 +245,7 @@ def test_a_table_within_an_article_is_found_by_its_label_and_its_words_are_let_a
     articles = [paper / "article.tex", paper / "article.html"]
     found = check(project, articles)
     assert found.up_to_date and {"paper/article.tex", "paper/article.html"} <= set(found.files)
-    for path, part in zip(articles, ("slws:tiny", "table-contrasts"), strict=True):
+    for path, part in zip(articles, ("slws:tiny", "table-tiny-contrasts"), strict=True):
         text = path.read_text()
         path.write_text(text.replace("1234 and", "4321 and").replace("<p>8", "<p>9"))
         assert check(project, articles).up_to_date
@@ -341,3 +342,207 @@ def test_a_damaged_manifest_is_named(project: Project) -> None:
 def test_what_is_said_in_sum_names_the_first_few() -> None:
     ones = [checking.Finding("deleted", f"run{i}", "it is gone") for i in range(5)]
     assert checking.in_sum(ones) == ["run0, run1, run2 and 2 more: it is gone"]
+
+
+def test_a_run_that_was_changed_is_named_as_such_and_first(project: Project) -> None:
+    attempt = attempt_of(project)
+    path = attempt.path / "journal.jsonl"
+    path.write_text(path.read_text().replace("70.0", "79.0"))
+    journal = path.relative_to(project.study.root).as_posix()
+    assert at(check(project), "tampered") == [(journal, "it was changed after the run ended")]
+    assert check(project).findings[0].kind == "tampered"
+    run = attempt.path.parent / "run.json"
+    whole = run.read_text()
+    run.write_text(whole.replace('"seed": 0', '"seed": 7'))
+    assert run.relative_to(project.study.root).as_posix() in dict(at(check(project), "tampered"))
+    run.write_text(whole)
+    result = (attempt.path / "result.json").read_bytes()
+    path.unlink()
+    end(attempt, 71.5)  # lines that are whole, of another value
+    (attempt.path / "result.json").write_bytes(result)
+    report(project)
+    assert kinds(check(project)) == {"tampered"}, "a report of the forged value is as it would be made now"
+
+
+def test_weights_and_logs_are_no_matter_of_a_report(project: Project) -> None:
+    attempt = attempt_of(project)
+    attempt.checkpoint.mkdir()
+    (attempt.checkpoint / "last.safetensors").write_bytes(b"1")
+    attempt.log.write_text("a line")
+    rewrite(attempt)
+    report(project)
+    (attempt.checkpoint / "last.safetensors").write_bytes(b"2")
+    attempt.log.write_text("b line")
+    assert check(project).up_to_date
+
+
+def test_only_the_runs_that_changed_are_called_so(project: Project) -> None:
+    first, last = attempt_of(project), attempt_of(project, 5)
+    made_by = json.loads((first.path / "result.json").read_text())["provenance"]
+    rewrite(last, provenance={**made_by, "code": "other"}, peak_memory=5)  # a value that no run had
+    assert [where for where, _ in at(check(project), "changed")] == [last.run_id]
+    rewrite(first, provenance={**made_by, "code": "first"})  # what made the others stands in another row then
+    assert {where for where, _ in at(check(project), "changed")} == {first.run_id, last.run_id}
+
+
+def reseal(path: Path, **changed: object) -> None:
+    """Change a manifest, and seal it well."""
+    made = {**json.loads(path.read_text()), **changed, "manifest_sha256": UNSEALED}
+    path.write_text(seal(json.dumps(made)))
+
+
+def test_a_manifest_without_its_seal_or_with_other_kinds_of_content_is_none(project: Project) -> None:
+    path = project.report_folder / "manifest.json"
+    whole = path.read_text()
+    run_id = next(iter(project.design.run_ids.values()))
+    for wrong in (
+        {"runs": {run_id: 1}},
+        {"files": {"table.md": 1}},
+        {"study_file": []},
+        {"runs": []},
+        {"slws_lab": None},
+    ):
+        reseal(path, **wrong)  # type: ignore[arg-type]
+        assert at(check(project), "file") == [("reports/tiny/manifest.json", "it is not there, or holds no manifest")]
+        path.write_text(whole)
+    path.write_text(re.sub(r',\s*"manifest_sha256": "\w+"', "", whole))
+    assert not check(project).up_to_date
+    assert stale(project) == ["reports/tiny/manifest.json: it is not there, or holds no manifest"]
+    path.write_text(whole.replace('"attempt": 1', '"attempt": 2', 1))
+    assert stale(project) == ["reports/tiny/manifest.json: it was changed after it was written"]
+
+
+@pytest.mark.parametrize("name", ["question", "tables", "run_sets", "study"])
+def test_what_a_manifest_says_of_cells_is_compared(project: Project, name: str) -> None:
+    path = project.report_folder / "manifest.json"
+    reseal(path, **{name: []})
+    assert at(check(project), "file") == [("reports/tiny/manifest.json", f"it would say other things of: {name}")]
+
+
+def two_studies(project: Project, files: dict[str, bytes], folder: Path) -> None:
+    """Put tables of this study beside those of another one into a folder, which are called alike."""
+    other = {name: text.replace(b"73.", b"55.").replace(b"tiny", b"small") for name, text in files.items()}
+    for place, own in (("a", files), ("b", other)):
+        for name, content in own.items():
+            path = folder / place / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+
+def test_a_folder_with_tables_of_two_studies_is_told_apart(
+    whole: tuple[Project, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    project, files = whole
+    monkeypatch.setattr(reporting, "files", lambda *_: files)
+    two_studies(project, {name: text for name, text in files.items() if name != "manifest.json"}, tmp_path / "paper")
+    found = check(project, [tmp_path / "paper"])
+    assert found.up_to_date
+    shown = {Path(name).relative_to(tmp_path / "paper").parts for name in found.unchecked}
+    assert {("b", "tables", f"results.{kind}") for kind in ("tex", "md", "html", "csv")} <= shown
+    assert ("b", "report.html") in shown and not any(parts[0] == "a" for parts in shown)
+    for name in ("tables/results.csv", "tables/results.md", "tables/results.html", "table.md"):
+        path = tmp_path / "paper/a" / name
+        path.write_bytes(path.read_bytes().replace(b"73.1", b"73.2"))
+        assert any(str(path) in one.where for one in check(project, [tmp_path / "paper"]).findings), name
+        path.write_bytes(files[name])
+
+
+def test_a_file_that_nothing_tells_apart_is_compared_only_if_it_is_given_itself(
+    whole: tuple[Project, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    project, files = whole
+    monkeypatch.setattr(reporting, "files", lambda *_: files)
+    (tmp_path / "contrasts.md").write_bytes(files["tables/contrasts.md"])
+    path = tmp_path / "results.csv"
+    path.write_bytes(files["tables/results.csv"].replace(b"73.1", b"73.2"))
+    found = check(project, [tmp_path])
+    assert found.up_to_date and [Path(name).name for name in found.unchecked] == ["results.csv"]
+    assert kinds(check(project, [path])) == {"cell"}
+
+
+def test_a_commented_table_is_none_and_indentation_is_no_difference(
+    whole: tuple[Project, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    project, files = whole
+    monkeypatch.setattr(reporting, "files", lambda *_: files)
+    table = files["tables/results.tex"].decode()
+    old = "".join(f"% {line}\n" for line in table.replace("73.1", "11.1").splitlines())
+    indented = "".join(f"\t  {line.strip().replace(' & ', '   &  ')}\n" for line in table.splitlines())
+    path = tmp_path / "article.tex"
+    path.write_text(f"{old}\n{indented}")
+    assert check(project, [path]).up_to_date
+    path.write_text(path.read_text().replace("73.10", "73.20"))
+    assert [one.kind for one in check(project, [path]).findings] == ["cell"]
+
+
+def test_a_changed_picture_in_a_page_is_found(
+    whole: tuple[Project, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    project, files = whole
+    monkeypatch.setattr(reporting, "files", lambda *_: files)
+    assert b";base64,PHN2Zy8+" in files["report.html"]
+    page = tmp_path / "supplement.html"
+    page.write_bytes(files["report.html"])
+    assert check(project, [page]).up_to_date
+    page.write_bytes(files["report.html"].replace(b";base64,PHN2Zy8+", b";base64,PHN2Zz8+"))
+    ((where, text),) = at(check(project, [page]), "file")
+    assert where == str(page) and text.startswith("a picture within it is another")
+    drawn = {**files, "report.html": files["report.html"].replace(b";base64,PHN2Zy8+", b";base64,AAAA")}
+    monkeypatch.setattr(reporting, "files", lambda *_: drawn)
+    page.write_bytes(files["report.html"])
+    assert check(project, [page]).up_to_date, "the report's own picture, which another machine drew"
+
+
+def test_a_clone_with_one_run_does_not_lose_the_others(project: Project, tmp_path: Path) -> None:
+    copy = clone(project, tmp_path / "clone")
+    again = attempt_of(project)
+    shutil.copytree(again.path.parent, copy.workspace.run(again.run_id).path)
+    before = contents(copy.report_folder)
+    with pytest.raises(UserError, match="5 runs of the report have no result here"):
+        report(copy, forget=False)
+    assert contents(copy.report_folder) == before
+    report(copy)  # as `slws run` does
+    kept = copy.report_folder.with_name("tiny-before")
+    assert {path.relative_to(kept): text for path, text in contents(kept).items()} == {
+        path.relative_to(copy.report_folder): text for path, text in before.items()
+    }
+    assert contents(copy.report_folder) != before
+    report(copy, forget=False)  # whose report has no more than what is here
+    assert sorted(path.name for path in copy.report_folder.parent.iterdir()) == ["tiny", "tiny-before"]
+
+
+def test_a_failed_run_that_is_tried_again_is_no_lost_result(project: Project) -> None:
+    attempt = attempt_of(project)
+    rewrite(attempt, status="failed")
+    report(project)
+    project.workspace.run(attempt.run_id).new_attempt()
+    report(project, forget=False)
+    assert not project.report_folder.with_name("tiny-before").exists()
+
+
+def test_without_a_manifest_the_records_say_what_would_be_lost(project: Project) -> None:
+    (project.report_folder / "manifest.json").unlink()
+    shutil.rmtree(attempt_of(project).path.parent)
+    with pytest.raises(UserError, match="1 run of the report has no result here"):
+        report(project, forget=False)
+
+
+def test_broken_training_curves_are_one_message_that_names_their_file(project: Project, tmp_path: Path) -> None:
+    copy = clone(project, tmp_path / "clone")
+    figures = copy.report_folder / "figures/training.csv"
+    for text in ("", "name,arm_id\n1,2\n", "name,arm_id,step,mean,low,high\na,b,x,1,1,1\n", '"'):
+        figures.write_text(text)
+        with pytest.raises(UserError, match=r"training\.csv cannot be read") as told:
+            report(copy)
+        assert told.value.where == str(figures)
+    found = check(copy)
+    assert any(where == "reports/tiny/figures/training.csv" for where, _ in at(found, "file"))
+    assert not any(where == "reports/tiny/records.csv" for where, _ in at(found, "file"))
+
+
+def test_curves_that_cannot_be_made_again_are_told(project: Project, tmp_path: Path) -> None:
+    copy = clone(project, tmp_path / "clone")
+    assert reporting.results(copy).lost == "", "the report never had any"
+    (copy.report_folder / "manifest.json").unlink()
+    assert "training curves are left out" in reporting.results(copy).lost
+    assert any("training curves are left out" in note for note in check(copy, [copy.report_folder / "table.md"]).notes)

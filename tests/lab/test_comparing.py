@@ -102,6 +102,12 @@ def test_what_differs_in_the_designs_is_named_and_nothing_else(study: Callable[.
     assert more.keys() == {"Factor shuffle.schedule", "Size"}
 
 
+def test_levels_in_another_order_are_the_same_factor_but_another_baseline(study: Callable[..., Project]) -> None:
+    turned = STUDY.replace("[none, linear]", "[linear, none]").replace("name: tiny", "name: turned")
+    found = {one.name: one.texts for one in compare(study(STUDY, FIRST), study(turned, FIRST)).settings}
+    assert found == {"Baseline": ("schedule=none", "schedule=linear")}
+
+
 def test_a_verdict_that_differs_is_shown_with_both_differences(study: Callable[..., Project]) -> None:
     found = compare(study(STUDY, FIRST), study(LONGER, SECOND))
     ((one, other),) = found.overturned

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -147,7 +148,9 @@ def test_a_person_finds_the_runs_a_runs_model_and_the_report(served: Served, bro
     expect(
         page.get_by_role("link", name="Model registry")
     ).to_be_visible()  # the view for model training, not that for GenAI
-    page.get_by_role("link", name="tiny", exact=True).last.click()  # its parent run
+    page.locator(
+        "a[href*='/runs/']", has_text=re.compile("^tiny$")
+    ).first.click()  # its parent; its experiment has that name too
     expect(page.get_by_text("compared with the baseline").first).to_be_visible()
     page.get_by_text("Show more").first.click()
     page.goto(served.address + str(page.locator("a[href^='/slws/runs/']").first.get_attribute("href")))  # the best run

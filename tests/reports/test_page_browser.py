@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from slws_lab.analysis import ResultTable
 from slws_lab.reports.page.page import page as made
@@ -22,6 +25,19 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="%dpt" height="180pt" viewBox="0 0 25 18"><path d="M0 0h9v9z"/></svg>'
 HOSTILE = "</script><script>document.title='caught'</script><img src=x onerror=document.title='caught'>"
 LONG = "Which_rate_" * 20
+BUILD_UP = """factors:
+  train.clip_grad: [null, 3.0]
+  train.smoothing: [0.0, 0.1]
+  augmentation:
+    levels:
+      - {name: plain, set: {}}
+      - {name: crop-erase, set: {data.augment.crop: 1, data.augment.erase: 0.2}}
+  shuffle.schedule: [none, linear]
+  shuffle.max_rate: {levels: [0.3], when: {shuffle.schedule: linear}}
+designs: [{build_up: [train.clip_grad, train.smoothing, augmentation, shuffle.schedule]}]
+seeds: 5
+metric: {name: val/top1, weights: ema}
+comparisons: {family: all, correction: holm, margin: 1.0}"""
 READABLE = """() => {
   const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
   const linear = (c) => (c /= 255) <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4;
@@ -115,6 +131,12 @@ def fits(tab: Any) -> bool:
     return bool(tab.evaluate("document.documentElement.scrollWidth <= innerWidth"))
 
 
+def edges(scroll: Any) -> tuple[float, float]:
+    """Return how light the left and the right edge of an element are, 1 being white."""
+    shot = Image.open(io.BytesIO(scroll.screenshot())).convert("L")
+    return tuple(median(shot.getpixel((x, y)) for y in range(shot.height)) / 255 for x in (1, shot.width - 2))
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1500, 400])
 def test_it_fits_and_fetches_nothing(plant, opened, width: int) -> None:
@@ -139,13 +161,37 @@ def test_a_cell_opens_its_runs_and_fits(plant, opened, width: int) -> None:
         assert dialog.locator("td.at-3").all_inner_texts() == ["failed", "finished", "finished", "finished"]
         assert dialog.locator("td.at-6").first.inner_text() == "cccccccc+"
         links = [link.get_attribute("href") for link in dialog.get_by_text("MLflow", exact=True).all()]
-        assert links == [f"http://127.0.0.1:5000/slws/runs/{run_id}" for run_id in wanted]
+        assert links == [f"http://127.0.0.1:5000/slws/runs/{run_id}?study=planted" for run_id in wanted]
         assert "while slws ui runs" in dialog.inner_text()
         said = dialog.locator(".command code").all_inner_texts()
         assert said == [f"slws rerun planted '{arm.label}'", *(f"slws rerun planted {run_id}" for run_id in wanted)]
         assert fits(tab) and dialog.evaluate("one => one.scrollWidth <= one.clientWidth")
+        assert dialog.locator(".scroll").evaluate("one => one.scrollWidth <= one.clientWidth")
+        aligned = dialog.locator("td.at-4").first.evaluate("one => getComputedStyle(one, '::before').textAlign")
+        assert aligned == ("left" if width == 400 else "right")
         dialog.get_by_text("failed", exact=True).click()
         assert tab.get_by_role("dialog").count() == 0 and tab.url.endswith("#failure-1")
+
+
+@pytest.mark.browser
+def test_no_table_of_a_build_up_is_wider_than_the_page_and_on_a_phone_a_shadow_says_so(plant, opened) -> None:
+    table = plant(BUILD_UP, lambda settings, seed: 96.0 + seed - 11.4 * (settings["augmentation"] != "plain"))
+    html = made(table, [main_view(table)], contrasts_view(table), [])
+    sizes = "all => all.map(one => [one.closest('figure').id, one.scrollWidth - one.clientWidth])"
+    with opened(html) as tab:
+        tab.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+        found = dict(tab.eval_on_selector_all(".scroll", sizes))
+        assert len(found) == 6 and max(found.values()) <= 0, found
+    with opened(html, viewport={"width": 400, "height": 900}) as tab:
+        found = dict(tab.eval_on_selector_all(".scroll", sizes))
+        assert found["table-planted"] > 0 and fits(tab)
+        scroll = tab.locator("#table-planted .scroll")
+        scroll.scroll_into_view_if_needed()
+        left, right = edges(scroll)
+        assert left > 0.97 and right < 0.9
+        scroll.evaluate("one => one.scrollLeft = one.scrollWidth")
+        left, right = edges(scroll)
+        assert left < 0.9 and right > 0.97
 
 
 @pytest.mark.browser
@@ -155,7 +201,7 @@ def test_a_page_that_is_served_leads_to_its_own_server(plant, opened) -> None:
         tab.locator("#table-planted tbody [data-runs]").first.click()
         dialog = tab.get_by_role("dialog")
         link = dialog.get_by_text("MLflow", exact=True).first
-        assert link.get_attribute("href") == f"/slws/runs/{next(iter(table.records))}"
+        assert link.get_attribute("href") == f"/slws/runs/{next(iter(table.records))}?study=planted"
         assert "slws ui" not in dialog.inner_text()
 
 
@@ -244,9 +290,17 @@ def test_a_figure_zooms(plant, opened, width: int) -> None:
         dialog = tab.get_by_role("dialog", name="narrow")
         before = dialog.locator("img").bounding_box()
         assert fits(tab) and dialog.evaluate("one => one.scrollWidth <= one.clientWidth")
-        tab.keyboard.press("+")
-        assert dialog.locator("img").bounding_box()["width"] > before["width"]
+        assert tab.evaluate("document.activeElement.matches('#zoom .content')")
+        drawn = min(before["width"], before["height"] * 252 / 180)
+        content = dialog.locator(".content").bounding_box()
+        for key, times in (("+", 1.5), ("+", 2.25), ("-", 1.5)):
+            tab.keyboard.press(key)
+            now = dialog.locator("img").bounding_box()
+            assert now["width"] == pytest.approx(times * drawn, abs=2)
+            for side, size in (("x", "width"), ("y", "height")):
+                assert now[side] + now[size] / 2 == pytest.approx(content[side] + content[size] / 2, abs=20)
         tab.keyboard.press("-")
+        assert dialog.locator("img").bounding_box() == before
         tab.keyboard.press("ArrowRight")
         assert tab.get_by_role("dialog", name="wide").locator("img").get_attribute("alt") == "What is wide."
         tab.keyboard.press("Escape")

@@ -81,3 +81,11 @@ def test_broken_markup_is_told_by_lines_too() -> None:
     assert differences(text.replace("</table>", "</tab"), text, "html")
     assert differences("<td><tr></thead></td>", text, "html")
     assert differences('a,"b', to_csv(VIEW), "csv")
+
+
+def test_latex_that_was_indented_or_commented_is_the_same_and_its_changed_cell_is_named() -> None:
+    text = FORMATS["tex"](VIEW)
+    written = "% old 1 \\\\\n" + "".join(f"\n\t {line.strip().replace(' & ', '  &   ')}" for line in text.splitlines())
+    assert differences(written, text, "tex") == []
+    (found,) = differences(written.replace("0.3", "0.4"), text, "tex")
+    assert found.row.startswith("row ") and "rate" in found.column

@@ -50,7 +50,13 @@ def test_what_is_shipped_is_the_file_that_was_collected(name: str) -> None:
 def test_every_figure_is_the_text_of_its_file() -> None:
     given = rows(NAMES[0]) + rows(NAMES[1])
     assert (len(rows(NAMES[0])), len(rows(NAMES[1]))) == (113, 82)
-    assert [said(figure, row) for figure, row in zip(figures(), given, strict=True)] == given
+    for figure, row in zip(figures(), given, strict=True):
+        own = (
+            {"source": row["source"], "variant": row["variant"].replace("INFERRED", "inferred")}
+            if "source" in row
+            else {}
+        )
+        assert {**said(figure, row), **({"source": row["source"]} if own else {})} == {**row, **own}
     assert [said(system, row) for system, row in zip(systems(), rows(NAMES[2]), strict=True)] == rows(NAMES[2])
     assert len(systems()) == 58
 
@@ -58,6 +64,37 @@ def test_every_figure_is_the_text_of_its_file() -> None:
 def test_every_figure_has_a_key_of_one_file_a_value_and_a_source() -> None:
     assert {row["key"] for row in rows(NAMES[0])} & {row["key"] for row in rows(NAMES[1])} == set()
     assert [figure for figure in figures() if not (figure.key and figure.value and figure.source)] == []
+
+
+def test_a_source_is_fit_to_print_and_what_its_collector_remarked_stands_beside_it() -> None:
+    for figure, row in zip(figures(), rows(NAMES[0]), strict=False):
+        name, remark = row["source"].split(", SEEN")
+        assert (figure.source.startswith(name.strip()), figure.remark) == (True, f"SEEN{remark}")
+        printed = " ".join((figure.source, figure.variant))
+        assert not [word for word in ("SEEN", "INFERRED", "my count", "primary") if word in printed], printed
+        assert ("inferred" in printed) == ("INFERRED" in row["source"] + row["variant"])
+    assert {figure.remark for figure in figures() if figure.order} == {""}
+
+
+@pytest.mark.parametrize(
+    ("key", "variant", "resolution", "source"),
+    [
+        ("slws", "middle", "1280x800", "official repo detection/model.py comment"),
+        ("slws", "Reg-B", "224", "ICLR-2025 review of arXiv v1 (OpenReview EispKqtw5B) (secondary source)"),
+        ("arm-supervised-counterpart", "B", "224", "ARM abstract / OliverRensu/ARM README (arXiv 2406.07537) (value inferred)"),
+        ("swin", "T", "224", "MzeroMiko/VMamba README @005b498 (Feb 2024 version) (secondary source)"),
+        ("vmamba", "T", "224", "MzeroMiko/VMamba README @005b498 (Feb 2024 version)"),
+        ("localvim", "S", "224", "hunto/LocalMamba README"),
+    ],
+)  # fmt: skip
+def test_a_second_hand_or_inferred_figure_says_so(key: str, variant: str, resolution: str, source: str) -> None:
+    found = [row for row in published([key]) if (row.variant, row.resolution) == (variant, resolution)]
+    assert found and {row.source for row in found} == {source}
+
+
+def test_remarks_stand_in_the_list_of_figures() -> None:
+    notes = figures_view(published(["arm"])).notes
+    assert any("; remark: SEEN (primary); 662M from reviewer text" in note for note in notes)
 
 
 def test_a_figure_of_a_related_system_stands_in_the_words_of_its_paper() -> None:
@@ -102,9 +139,9 @@ def test_filters_pass_what_has_all_of_them_whatever_the_case() -> None:
     ("asked", "given", "todo"),
     [
         (Filters(key="slvs"), "--key slvs", "did you mean 'slws'?"),
-        (Filters(dataset="imagenet1k"), "--dataset imagenet1k", "did you mean 'imagenet-1k'?"),
+        (Filters(dataset="imagenet1k"), "--dataset imagenet1k", "did you mean 'ImageNet-1k'?"),
         (Filters(metric="top2"), "--metric top2", "did you mean 'top5'?"),
-        (Filters("swinn"), "'swinn'", "did you mean 'swin'?"),
+        (Filters("swinn"), "'swinn'", "did you mean 'Swin'?"),
         (Filters(key="slws", dataset="CIFAR-10"), "--dataset CIFAR-10", "slws references lists all"),
     ],
 )
@@ -116,8 +153,18 @@ def test_a_filter_that_leaves_nothing_is_one_message_with_the_nearest(asked: Fil
         assert error.value.allowed == "ImageNet-1K, ADE20K, COCO"
 
 
+def test_a_word_that_stands_nowhere_is_told_what_there_is() -> None:
+    with pytest.raises(UserError) as error:
+        find_figures(Filters("zzz"))
+    assert error.value.allowed.split(", ") == list(dict.fromkeys(row.key for row in figures()))
+    assert error.value.todo == "slws references lists all"
+    with pytest.raises(UserError) as error:
+        find_systems("zzz")
+    assert "SimCLRv2, Once-for-All" in error.value.allowed and error.value.todo == "slws references --systems lists all"
+
+
 def test_a_system_that_is_not_listed_names_the_nearest() -> None:
-    with pytest.raises(UserError, match="did you mean 'maxvit'"):
+    with pytest.raises(UserError, match="did you mean 'MaxViT'"):
         find_systems("maxvitt")
 
 
@@ -140,12 +187,12 @@ def test_no_figure_is_bold_or_has_runs() -> None:
         assert not any(cell.bold or cell.second or cell.run_ids for row in view.rows for cell in row)
 
 
-def test_every_related_system_is_printed_with_how_it_could_be_covered() -> None:
+def test_every_related_system_is_printed_with_what_it_could_be_covered_as() -> None:
     view = systems_view(systems())
     assert [row[0].text for row in view.rows] == [system.short_name for system in systems()]
     for row, system in zip(view.rows, systems(), strict=True):
-        assert system.how_it_could_be_covered in row[3].text and row[4].text == system.note
-    keys = {key for row in view.rows for key in row[5].text.split(", ") if key}
+        assert system.how_it_could_be_covered in row[3].text
+    keys = {key for row in view.rows for key in row[4].text.split(", ") if key}
     assert keys == {figure.key for figure in figures() if figure.order}
     assert to_markdown(view) and to_html(view) and to_latex(view, "x") and to_csv(view)
 

@@ -51,6 +51,8 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
     "an unknown level of a group": ("  tables: [{name: t, groups: [{title: x, where: {train.lr: 0.3}}]}]", ["has train.lr at 0.3", "0.1, 0.2", "(report.tables.0.groups.0.where.train.lr)"]),
     "levels that no arm has together": ("  tables: [{name: t, where: {shuffle.schedule: none, shuffle.max_rate: 0.3}}]", ["all of these levels", "(report.tables.0.where)"]),
     "an unknown metric": ("  tables: [{name: t, metrics: [val/top11]}]", ["no run records 'val/top11'", "did you mean 'val/top1'?", "tiny.yaml:11:32", "train/images_per_s"]),
+    "an unknown metric of averaged weights": ("  tables: [{name: t, metrics: [{name: val/top2, weights: ema}]}]", ["no run records 'val/top2'", "(report.tables.0.metrics.0.name)"]),
+    "the name of the page's own costs": ("  tables: [{name: costs}]", ["'costs' is the name of another table", "(report.tables.0.name)"]),
     "a name of another table": ("  tables: [{name: effects-2}]", ["'effects-2' is the name of another table", "tiny.yaml:11:19 (report.tables.0.name)"]),
     "the study's own name": ("  tables: [{name: S}]", ["'S' is the name of another table"]),
     "two tables of a name": ("  tables: [{name: t}, {name: T}]", ["two tables are called 'T'", "(report.tables.1.name)"]),
@@ -127,7 +129,7 @@ def test_averaged_weights_are_recorded_only_where_there_are_some(tmp_path: Path)
     _, design = load(tmp_path, HEAD + "  tables: [{name: t, metrics: [{name: val/loss, weights: ema}]}]\n")
     assert "val/loss_ema" in recorded(design.arms[0].recipe)
     plain = HEAD.replace("seeds: 3", "seeds: 3\nset: {train.ema_decay: null}")
-    with pytest.raises(UserError, match="no run records 'val/loss_ema'"):
+    with pytest.raises(UserError, match=r"no run records the moving average \(ema\) of 'val/loss'"):
         load(tmp_path, plain + "  tables: [{name: t, metrics: [{name: val/loss, weights: ema}]}]\n")
 
 

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 
 from slws_lab.analysis import VERDICTS, ResultTable
 from slws_lab.reports import wording
@@ -35,6 +36,7 @@ HEADING = 48  # the same of a heading
 SHORT = 16  # characters of a name that a title of an axis has room for
 SPOKEN = ("step", "removed")  # roles that say by themselves what is compared with what
 SHADE = "#e3eaee"
+HALO = [withStroke(linewidth=2.5, foreground="white")]  # keeps the data's lines and shades off texts over them
 MARKS = {  # verdict -> marker, colour: told apart without colours too
     "helps": ("^", COLORS[0]), "hurts": ("v", COLORS[1]), "equivalent": ("s", COLORS[2]), "inconclusive": ("o", SOFT),
     "withheld": ("x", SOFT),
@@ -132,7 +134,7 @@ def _rows(labels: list[str], heads: list[str]) -> tuple[Figure, Axes, list[float
     for end, size, head in zip(ends, sizes, heads or [""] * len(labels), strict=True):
         if head:
             axes.annotate(fitting(head, HEADING), (0, end - size - 0.85), (0, 0), xycoords=("axes fraction", "data"), va="center",
-                          textcoords="offset points", fontweight="bold", fontsize=7)  # fmt: skip
+                          textcoords="offset points", fontweight="bold", fontsize=7, path_effects=HALO)  # fmt: skip
     axes.set(ylim=(max([*ends[-1:], 1.0]) - 0.4, -0.8), yticks=[])
     axes.spines["left"].set_visible(False)
     return figure, axes, [end - 1 for end in ends]
@@ -152,8 +154,8 @@ def _row(
     )
     axes.plot(mean, row, marker, color=color, ms=6.5 if marker in "^v" else 5, zorder=5, **edge)
     axes.annotate(
-        label, (0, row), (2, 5), xycoords=("axes fraction", "data"), textcoords="offset points", linespacing=1.05,
-        va="bottom" if "\n" in label else "baseline", fontsize=7.5,
+        label, (0, row), (2, 7), xycoords=("axes fraction", "data"), textcoords="offset points", linespacing=1.05,
+        va="bottom" if "\n" in label else "baseline", fontsize=7.5, path_effects=HALO,
     )  # fmt: skip
 
 

@@ -41,18 +41,25 @@ class Body:
     rows: list[Markup]
 
 
-def to_html(view: TableView, runs: Callable[[tuple[str, ...]], str] | None = None) -> str:
+def to_html(view: TableView, runs: Callable[[tuple[str, ...]], str] | None = None, label: str = "") -> str:
     """Return a `figure` element that holds the table.
 
     Args:
         view: The table.
         runs: What `data-runs` says of a cell's runs; None for their ids where there are no more than `LISTED`, since
             those of every cell stand in manifest.json.
+        label: What its id is made of; empty for the table's name, which other studies' tables have too.
     """
     bodies = _bodies(view, list(_rows(view, runs or _ids)))
     template = html_templates().get_template("table.html.j2")
     return template.render(
-        view=view, heads=_heads(view.columns), bodies=bodies, arrows=ARROWS, better=BETTER, long=LONG
+        view=view,
+        label=label or view.name,
+        heads=_heads(view.columns),
+        bodies=bodies,
+        arrows=ARROWS,
+        better=BETTER,
+        long=LONG,
     )
 
 

@@ -32,7 +32,7 @@ def to_latex(view: TableView, label: str) -> str:
         view: The table.
         label: What `\\ref` calls it.
     """
-    return "\n".join(_table(part, label if i == 0 else "", view) for i, part in enumerate(parts(view)))
+    return "\n".join(f"{_table(part, label if i == 0 else '', view)}\n" for i, part in enumerate(parts(view)))
 
 
 @cache

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from slws_lab.analysis import Contrast, ResultTable, Undeclared, undeclared, varied
+from slws_lab.analysis.comparable import between
+from slws_lab.analysis.families import Hypothesis, families
 from slws_lab.reports import looks, wording
 from slws_lab.reports.view import Cell
 from slws_lab.spec import Arm
@@ -85,15 +87,21 @@ def verdict_cell(contrast: Contrast, runs: tuple[str, ...]) -> Cell:
 
 
 def beside_factors(table: ResultTable, contrast: Contrast) -> list[Undeclared]:
-    """Return in what the runs of a contrast differ that the study does not declare."""
-    return _by_pair(table).get(frozenset((contrast.arm_id, contrast.reference)), [])
+    """Return in what the runs of a contrast differ that the study does not declare, also of one that it does not test."""
+    known, pair = _by_pair(table), frozenset((contrast.arm_id, contrast.reference))
+    if pair not in known:
+        hypothesis = Hypothesis(contrast.arm_id, contrast.reference, ())
+        known[pair] = list(between(table, hypothesis, wording.arm_names(table.design)))
+    return known[pair]
 
 
 @lru_cache(maxsize=4)
 def _by_pair(table: ResultTable) -> dict[frozenset[str], list[Undeclared]]:
-    found: dict[frozenset[str], list[Undeclared]] = {}
+    """Return what differs between the arms that the study compares; `beside_factors` adds the further pairs it is asked for."""
+    compared = (hypothesis for family in families(table.design, "all") for hypothesis in family)
+    found: dict[frozenset[str], list[Undeclared]] = {frozenset((h.arm_id, h.reference)): [] for h in compared}
     for one in undeclared(table):
-        found.setdefault(frozenset((one.arm_id, one.reference)), []).append(one)
+        found[frozenset((one.arm_id, one.reference))].append(one)
     return found
 
 

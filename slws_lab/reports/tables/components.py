@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from slws_lab.analysis import ResultTable
+from slws_lab.reports import wording
 from slws_lab.reports.tables.cells import arm_runs, level_cell
 from slws_lab.reports.tables.compared import difference
 from slws_lab.reports.tables.grids import CROSSED
@@ -14,6 +15,7 @@ from slws_lab.reports.tables.measures import Measures
 from slws_lab.reports.view import Cell, Column, TableView
 from slws_lab.spec import Arm, Role, brief
 from slws_lab.spec.blocks import Block
+from slws_lab.spec.levels import Level
 
 CHECK = "✓"
 TITLES = {
@@ -63,12 +65,24 @@ def is_switch(table: ResultTable, name: str) -> bool:
 def check_note(table: ResultTable, names: Sequence[str]) -> str:
     """Say what a check mark stands for in each column; nothing where all components are plainly on or off."""
     short, said = short_headers(table, names), []
+    own = wording.factor_names(table.design)
     for name in names:
         factor = table.study.factors.get(name)
         on = [level for level in factor.values if level not in factor.off_levels] if factor else []
         if factor and is_switch(table, name) and on != [True]:
-            said.append(f"{short[name]} {brief(on[0])} (else {brief(factor.off_levels[0])})")
+            along = "".join(f", {own[other]} {brief(level)}" for other, level in _along(table, name, on[0]))
+            said.append(f"{short[name]} {brief(on[0])}{along} (else {brief(factor.off_levels[0])})")
     return f"{CHECK}: {'; '.join(said)}." if said else ""
+
+
+def _along(table: ResultTable, name: str, level: Level) -> list[tuple[str, Level]]:
+    """Return the other fields that have one value wherever a component is on, and none where it is off."""
+    on = [arm.settings for arm in table.design.arms if arm.settings.get(name) == level]
+    off = [arm.settings for arm in table.design.arms if arm.settings.get(name) != level]
+    return [
+        (other, value) for other, value in (on[0].items() if on else ())
+        if other != name and all(one.get(other) == value for one in on) and not any(other in one for one in off)
+    ]  # fmt: skip
 
 
 def _view(table: ResultTable, number: int, names: list[str]) -> TableView:

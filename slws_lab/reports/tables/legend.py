@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from slws_lab.analysis import Contrast, best
+from slws_lab.analysis import Contrast, ResultTable, best
 from slws_lab.reports import looks, wording
 from slws_lab.reports.tables.cells import DAGGER, beside_factors, due
 from slws_lab.reports.tables.compared import verdict_mark
@@ -40,6 +40,8 @@ def _notes(measures: Measures, arms: list[str]) -> Iterator[str]:
     if "delta" in measures.show and pairs:
         yield _delta_note(measures, pairs)
         yield from _verdict_notes(measures, [*pairs, *measures.controlled.values()])
+    elif {"p", "verdict"} & set(measures.show) and pairs:
+        yield from _judged_notes(measures, pairs)
     yield from cost_notes(measures.show)
     if own:
         chosen = best(table)
@@ -53,23 +55,68 @@ def _notes(measures: Measures, arms: list[str]) -> Iterator[str]:
 
 
 def _delta_note(measures: Measures, pairs: list[Contrast]) -> str:
-    references = {contrast.reference for contrast in pairs}
-    to = measures.to or "the arm named beside it"
-    if not measures.to and len(references) == 1:
-        (only,) = references
-        name, label = measures.arm_names[only], measures.table.design.arm(only).label
-        to = f"{name} ({label})" if name != label else label
     better = "above" if measures.table.study.metric.goal == "maximize" else "below"
     covers = f", with the paired t interval of this difference alone ({measures.level or 'as written'})"
     interval = covers if "interval" in measures.show else ""
-    return f"Δ: mean difference to {to}, paired by seed{interval}; {better} zero is better."
+    return f"Δ: mean difference to {_references(measures, pairs)}, paired by seed{interval}; {better} zero is better."
+
+
+def _references(measures: Measures, pairs: list[Contrast]) -> str:
+    """Say what the arms are compared with."""
+    references = {contrast.reference for contrast in pairs}
+    if measures.to or len(references) > 1:
+        return measures.to or "the arm named beside it"
+    (only,) = references
+    name, label = measures.arm_names[only], measures.table.design.arm(only).label
+    return f"{name} ({label})" if name != label else label
+
+
+def _adjusted(table: ResultTable, pairs: list[Contrast]) -> str:
+    tested = max((contrast.family for contrast in pairs if contrast.verdict), default=0)
+    return "adjusted " + looks.correction_text(table, f"over {wording.plural(tested, 'contrast')}")
+
+
+def _judged_notes(measures: Measures, pairs: list[Contrast]) -> Iterator[str]:
+    """Yield what p and verdicts are where the differences themselves are not shown."""
+    table, rules = measures.table, measures.table.study.comparisons
+    judged = [contrast for contrast in pairs if contrast.verdict]
+    if not judged:
+        return
+    what = {"p": "adjusted p", "verdict": "verdict"}
+    shown = " and ".join(text for name, text in what.items() if name in measures.show)
+    yield (
+        f"{shown[0].upper()}{shown[1:]}: of the mean difference to {_references(measures, judged)}, paired by seed; paired t, "
+        f"{_adjusted(table, judged)}."
+    )
+    verdicts = {contrast.verdict for contrast in judged}
+    if "verdict" in measures.show:
+        if {"helps", "hurts"} & verdicts:
+            yield f"Helps, hurts: the difference is told from zero, adjusted p below {rules.alpha:g}."
+        if "equivalent" in verdicts and rules.margin is not None:
+            yield f"Equivalent: within ±{wording.sized(rules.margin, table.study.metric)} by two one-sided tests, adjusted likewise."
+        if "inconclusive" in verdicts:
+            yield "Inconclusive does not mean equal."
+    if any(contrast.p_adjusted is None for contrast in judged):
+        yield "No p: too few pairs for a test, or every pair differs by the same amount."
+    if any(map(looks.is_open, judged)):
+        yield "Some of these contrasts are not decided yet."
+    if any(contrast.p_adjusted is not None for contrast in judged):
+        yield from looks.rule(table, judged)
+    yield _beside_note(table, judged, "the difference")
+
+
+def _beside_note(table: ResultTable, pairs: list[Contrast], what: str) -> str:
+    fields = dict.fromkeys(one.field for contrast in pairs for one in beside_factors(table, contrast))
+    said = f"{DAGGER} The runs also differ in what the study does not declare, which may explain {what}: {', '.join(fields)}."
+    return said if fields else ""
 
 
 def _verdict_notes(measures: Measures, pairs: list[Contrast]) -> Iterator[str]:
     table, rules = measures.table, measures.table.study.comparisons
     marks = {verdict_mark(contrast) for contrast in pairs}
-    tested = max((contrast.family for contrast in pairs if contrast.verdict), default=0)
-    adjusted = "adjusted " + looks.correction_text(table, f"over {wording.plural(tested, 'contrast')}")
+    adjusted = _adjusted(table, pairs)
+    if "p" in measures.show and "*" not in marks:
+        yield f"Adjusted p: paired t, {adjusted}."
     if "*" in marks:
         yield f"* The difference is told from zero: p below {rules.alpha:g}, {adjusted}."
     if "=" in marks and rules.margin is not None:
@@ -84,6 +131,4 @@ def _verdict_notes(measures: Measures, pairs: list[Contrast]) -> Iterator[str]:
         yield "Some of these contrasts are not decided yet; they have no mark."
     if any(contrast.verdict and contrast.low is not None for contrast in pairs):
         yield from looks.rule(table, [contrast for contrast in pairs if contrast.verdict])
-    fields = dict.fromkeys(one.field for contrast in pairs for one in beside_factors(table, contrast))
-    if fields:
-        yield f"{DAGGER} The runs also differ in what the study does not declare, which may explain Δ: {', '.join(fields)}."
+    yield _beside_note(table, pairs, "Δ")

@@ -147,13 +147,19 @@ class Measures:
     def _p(self, arm_id: str) -> Cell:
         contrast = self.compared.get(arm_id)
         runs = pair_runs(self.table, contrast) if contrast else ()
-        return cell(wording.p_value(contrast.p_adjusted if contrast else None), runs)
+        found = cell(wording.p_value(contrast.p_adjusted if contrast else None), runs)
+        return self._marked(found, contrast if contrast and contrast.verdict else None)
 
     def _verdict(self, arm_id: str) -> Cell:
         contrast = self.compared.get(arm_id)
         if contrast is None or not contrast.verdict:
             return Cell("reference" if contrast is None else wording.NOTHING, faint=True)
-        return verdict_cell(contrast, pair_runs(self.table, contrast))
+        return self._marked(verdict_cell(contrast, pair_runs(self.table, contrast)), contrast)
+
+    def _marked(self, found: Cell, contrast: Contrast | None) -> Cell:
+        """Return a cell with the dagger of its difference, where that is not shown itself."""
+        marks = contrast is not None and "delta" not in self.show and bool(beside_factors(self.table, contrast))
+        return replace(found, mark=DAGGER) if marks else found
 
     def _against(self, arm_id: str) -> Cell:
         contrast = self.compared.get(arm_id)

@@ -24,6 +24,7 @@ GROUP = "Published (their settings differ; not tested against ours)"
 OTHERS = "Published, of other metrics"
 FLOPS_NOTE = "FLOPs of ours: of one image's forward, a multiply-add counted as two; the published ones as their sources count, many as one."
 SIZES = {"params": "params (M)", "flops": "FLOPs (G)"}
+COSTS = ("gflops",)
 MOST = 12  # of our arms: of more, only the baseline, the reproduced and the best are shown
 _HEADERS = {"dataset": "data set", "resolution": "resolution", "epochs": "epochs", "setting": "setting"}
 P = TypeVar("P")
@@ -76,7 +77,7 @@ class _Methods:
         self.gaps = [
             Gap(arm, row)
             for one, row in zip(study.spec.report.reproduces, found, strict=True)
-            for arm in table.design.arms
+            for arm in self.arms
             if matches(arm.settings, one.arm)
         ]
         self.sources = list(dict.fromkeys(row.source for row in self.rows))
@@ -86,9 +87,7 @@ class _Methods:
         self.value = next(i for i, each in enumerate(self.measures.all) if each.is_metric)  # n may stand before it
 
     def view(self) -> TableView:
-        wanted = SAME.get(self.table.study.metric.name, self.table.study.metric.name)
-        alike = [row for row in self.rows if row.metric == wanted]
-        others = [row for row in self.rows if row.metric != wanted]
+        alike, others = self._parted()
         rows = [*map(self._ours, self.arms), *map(self._theirs, alike), *map(self._theirs, others)]
         starts = ((0, f"Ours ({self.study.spec.name})"), (len(self.arms), GROUP), (len(self.arms) + len(alike), OTHERS))
         held = (self.arms, alike, others)
@@ -96,6 +95,12 @@ class _Methods:
         title = f"{self.study.spec.name}: beside published results"
         notes = (*legend(self.measures, [arm.id for arm in self.arms]), *self._notes())
         return TableView("methods", title, tuple(self._columns()), tuple(rows), notes, groups)
+
+    def _parted(self) -> tuple[list[Published], list[Published]]:
+        """Return the published rows of the study's metric and those of others; what has a column of its own is in neither."""
+        wanted = SAME.get(self.table.study.metric.name, self.table.study.metric.name)
+        alike = [row for row in self.rows if row.metric == wanted]
+        return alike, [row for row in self.rows if row.metric not in (wanted, *COSTS)]
 
     def _columns(self) -> list[Column]:
         front, value, behind = self._split(self.measures.columns())
@@ -110,7 +115,7 @@ class _Methods:
             *named,
             *front,
             Column("metric"),
-            replace(value, name="value"),
+            replace(value, name="value", better="" if self._parted()[1] else value.better),
             *gap,
             *behind,
         ]
@@ -135,7 +140,7 @@ class _Methods:
             *(getattr(row, name) for name in _HEADERS if self.named[name]),
         ]  # fmt: skip
         metric = Cell(f"{row.metric} ({row.unit})" if row.unit else row.metric, faint=True)
-        value = Cell(row.value, faint=True, mark=note_mark(self.sources.index(row.source)))
+        value = Cell(row.value, faint=True, mark=self._mark(row))
         gap = [Cell("", faint=True)] if self.gaps else []
         return (*(Cell(text, faint=True) for text in texts), *front, metric, value, *gap, *behind)
 
@@ -144,15 +149,25 @@ class _Methods:
         return parts[: self.value], parts[self.value], parts[self.value + 1 :]
 
     def _gap(self, arm: Arm) -> Cell:
-        """Return our mean minus the published figure; blank where one of the two is not a number."""
-        row = next((gap.row for gap in self.gaps if gap.arm is arm), None)
-        mean = self.means[arm.id]
-        value = _number(row.value) if row is not None else None
-        if row is None or mean is None or value is None:
+        """Return our mean minus each published figure that the arm reproduces; blank where there is no such number."""
+        known = [(text, gap.row) for gap in self.gaps if gap.arm is arm and (text := self._gap_text(gap))]
+        if not known:
             return Cell("")
         runs = tuple(self.table.design.run_ids[arm.id, seed] for seed in self.table.values[arm.id].dropna().index)
-        mark = note_mark(self.sources.index(row.source)) if row.source in self.sources else ""
-        return Cell(wording.signed(mean - value, wording.decimals(self.table.study.metric)), runs, mark=mark)
+        marks = dict.fromkeys(self._mark(row) for _, row in known)
+        return Cell("; ".join(text for text, _ in known), runs, mark=", ".join(marks))
+
+    def _gap_text(self, gap: Gap) -> str:
+        """Print our mean minus the published figure; nothing where one of the two is not a number."""
+        mean, value = self.means[gap.arm.id], _number(gap.row.value)
+        return (
+            ""
+            if mean is None or value is None
+            else wording.signed(mean - value, wording.decimals(self.table.study.metric))
+        )
+
+    def _mark(self, row: Published) -> str:
+        return note_mark(self.sources.index(row.source))
 
     def _notes(self) -> list[str]:
         gap = (
@@ -171,7 +186,10 @@ class _Methods:
         facts = _facts(self.table, gap.arm)
         ours = ", ".join(facts[name] for name in ("dataset", "resolution") if facts[name])
         name = self.names[gap.arm.id]
-        return f"{name} ({ours or 'data not told'}) reproduces {gap.row.system} {gap.row.variant} ({theirs or 'data not told'})."
+        row = f"{gap.row.system} {gap.row.variant} ({theirs or 'data not told'})"
+        several = sum(other.arm is gap.arm for other in self.gaps) > 1
+        own = f", gap {self._gap_text(gap) or wording.NOTHING}" if several else ""
+        return f"{name} ({ours or 'data not told'}) reproduces {row}{own}."
 
 
 def note_mark(number: int) -> str:

@@ -130,11 +130,13 @@ class _Sizes:
 
     def _notes(self) -> list[str]:
         untested = any(not contrast.verdict for contrast in self.compared.values())
-        return (
-            ["Δ without a verdict: the study does not test these two arms, so it is not corrected either."]
-            if untested
-            else []
-        )
+        judged = {"p", "verdict"} & set(self.show)
+        if not untested or not ("delta" in self.show or judged):
+            return []
+        said = "Δ without a verdict" if "delta" in self.show else f"{wording.NOTHING} beside the treatment"
+        return [
+            f"{said}: the study does not test these two arms{', so it is not corrected either' * ('delta' in self.show)}."
+        ]
 
     def _size_labels(self, arms: list[Arm]) -> list[Cell]:
         runs = tuple(dict.fromkeys(run for arm in arms for run in labels(self.table, arm, self.of_size)[0].run_ids))

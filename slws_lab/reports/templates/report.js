@@ -203,12 +203,21 @@
 
   const zoom = one("#zoom");
   const images = all(".card img");
-  let [shown, scale] = [0, 1];
+  let [shown, scale, base] = [0, 1, 0];
 
   function enlarge(times) {
+    const image = one("img", zoom);
+    const content = one(".content", zoom);
+    const { left, top, width, height } = content.getBoundingClientRect();
+    const middle = { x: left + width / 2, y: top + height / 2 };
+    if (scale === 1) base = Math.min(image.clientWidth, (image.clientHeight * image.naturalWidth) / image.naturalHeight);
+    const before = image.getBoundingClientRect();
     scale = Math.min(4, Math.max(1, scale * times));
-    one("img", zoom).style.width = `${100 * scale}%`;
-    one("img", zoom).style.maxHeight = scale > 1 ? "none" : "";
+    image.style.width = scale > 1 ? `${base * scale}px` : "";
+    image.style.maxHeight = scale > 1 ? "none" : "";
+    const after = image.getBoundingClientRect();
+    content.scrollLeft += after.left - middle.x + ((middle.x - before.left) * after.width) / before.width;
+    content.scrollTop += after.top - middle.y + ((middle.y - before.top) * after.height) / before.height;
   }
 
   function turn(by) {
@@ -228,6 +237,7 @@
       shown = i;
       turn(0);
       zoom.showModal();
+      one(".content", zoom).focus();
     };
     card.addEventListener("click", start);
     card.addEventListener("keydown", (event) => {

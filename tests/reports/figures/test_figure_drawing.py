@@ -145,6 +145,16 @@ def test_texts_are_readable_within_the_figure_and_apart(whole, figures, design: 
             assert not any(legend.get_window_extent().overlaps(axes.get_tightbbox()) for axes in figure.axes), name
 
 
+def test_labels_over_rows_keep_off_their_bars_and_the_data_behind_them(whole, figures) -> None:
+    drawn = figures(whole(GRID))
+    for name in ("accuracy", "effects"):
+        axes = drawn[name][1].axes[0]
+        point = axes.figure.dpi / 72
+        for label in axes.texts:
+            bar = axes.transData.transform((0, label.xy[1]))[1]
+            assert label.get_window_extent().y0 > bar + 4.5 * point and label.get_path_effects(), (name, label)
+
+
 def test_the_design_says_which_figures_there_are(whole, figures) -> None:
     assert list(figures(whole(GRID))) == EVERY
     single = whole("designs: [{list: [{}]}]\nseeds: 2\nset: {shuffle.schedule: none}")

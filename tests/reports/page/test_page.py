@@ -167,6 +167,27 @@ def test_costs_are_those_of_the_arms_with_what_was_lost(project) -> None:
     assert told == {"Device-hours": "0.048", "Runs with a result": "19", "Attempts lost": "1, 0.0025 device-hours"}
 
 
+@pytest.mark.parametrize(
+    ("seconds", "hours"),
+    [
+        ([35.964, 38.52], ["0.0100", "0.0107"]),
+        ([35.64, 360_000.0], ["< 0.1", "100.0"]),
+        ([3240.0, 4320.0], ["0.90", "1.20"]),
+        ([36_000.0, 720_000.0], ["10.0", "200.0"]),
+    ],
+)
+def test_hours_of_one_column_have_the_same_decimals(plant, seconds: list[float], hours: list[str]) -> None:
+    table = plant(
+        "factors: {train.lr: [0.001, 0.002]}\ndesigns: [{grid: [train.lr]}]\nseeds: 1", lambda settings, seed: 80.0
+    )
+    for run_id, taken in zip(table.records, seconds, strict=True):
+        record = table.records[run_id]
+        table.records[run_id] = replace(record, result={**record.result, "seconds": taken})
+    view = costs.costs_view(table)
+    column = [column.name for column in view.columns].index("device-hours")
+    assert [row[column].text for row in view.rows] == hours
+
+
 def test_a_page_of_a_thousand_runs_stays_small(plant) -> None:
     levels = [round(0.001 + i / 1e5, 5) for i in range(100)]
     table = plant(

@@ -174,3 +174,59 @@ def test_every_mark_has_one_note(planted, mark) -> None:
     for view in paper_views(made.table, made.study):
         used = any(mark in cell.mark for row in view.rows for cell in row)
         assert sum(note.startswith(f"{mark} ") for note in view.notes) == used
+
+
+def with_another_device(made, arm_id: str):
+    """Return the results with one run of an arm made on another device than all others."""
+    run_id = made.table.design.run_ids[arm_id, 1]
+    changed = replace(made.table.records[run_id], result={**made.table.records[run_id].result, "device": "gpu"})
+    return replace(made.table, records={**made.table.records, run_id: changed})
+
+
+def test_a_difference_that_the_study_does_not_test_has_its_dagger_too(planted) -> None:
+    body = """
+factors: {model.name: [shufflemamba_tiny, shufflemamba_micro], shuffle.schedule: [none, linear]}
+designs: [{grid: [model.name, shuffle.schedule]}]
+seeds: 3
+"""
+
+    def sized(settings, seed):
+        wobble = [0.0, 0.1, -0.1][(seed + (settings["shuffle.schedule"] == "linear")) % 3]
+        return 80.0 + seed + wobble, {"params": 7e6 if "tiny" in settings["model.name"] else 2e4}
+
+    made = planted(body, sized)
+    small = next(
+        arm for arm in made.table.design.arms if list(arm.settings.values()) == ["shufflemamba_micro", "linear"]
+    )
+    compared = {role.reference for role in small.roles}
+    (plain,) = [a for a in made.table.design.arms if list(a.settings.values()) == ["shufflemamba_micro", "none"]]
+    assert plain.id not in compared  # else the study would test this pair
+    table = with_another_device(made, small.id)
+    view = next(view for view in paper_views(table, made.study) if view.name == "scaling")
+    assert [row[-1].mark for row in view.rows] == ["†", ""]
+    assert "device" in note(view, "†")
+
+
+@pytest.mark.parametrize("show", ["p", "verdict", "p, verdict"])
+def test_p_and_verdict_without_their_difference_are_explained_and_marked(planted, show) -> None:
+    made = planted(RATES + f"report: {{tables: [{{name: judged, show: [{show}]}}]}}", value)
+    table = with_another_device(made, made.table.design.arms[2].id)
+    view = next(view for view in paper_views(table, made.study) if view.name == "judged")
+    (said,) = [one for one in view.notes if "of the mean difference to baseline" in one]
+    assert "adjusted by Holm over 3 contrasts" in said and ("djusted p" in said.split(":")[0]) == (
+        "p" in show.split(", ")
+    )
+    assert any(one.startswith("Equivalent: within ±0.5 points") for one in view.notes) == ("verdict" in show)
+    assert any(one.startswith("Helps, hurts: ") for one in view.notes) == ("verdict" in show)
+    assert [row[-1].mark for row in view.rows] == ["", "", "†", ""] and "the difference: device" in note(view, "†")
+    assert not any(one.startswith(("* ", "= ", "Δ")) for one in view.notes)
+
+
+def test_an_adjusted_p_beside_unclear_differences_is_explained(planted) -> None:
+    made = planted(
+        RATES + "report: {tables: [{name: judged, show: [delta, p]}]}",
+        lambda s, seed: 80.0 + (seed * 7 + len(str(s))) % 3,
+    )
+    view = made.view("judged")
+    assert "*" not in "".join(cell.mark for row in view.rows for cell in row)
+    assert any(one.startswith("Adjusted p: paired t, adjusted by Holm") for one in view.notes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slws_lab.errors import UserError
-from slws_lab.reports.references import published
+from slws_lab.reports.references import figures, published
 from slws_lab.reports.tables.methods import GROUP, note_mark
 
 STUDY = """
@@ -128,3 +128,38 @@ report: {references: [vim], reproduces: [{key: vim, variant: Ti, resolution: '22
 
 def test_sources_are_lettered() -> None:
     assert [note_mark(i) for i in (0, 25, 26, 51, 52, 701, 702)] == ["a", "z", "aa", "az", "ba", "zz", "aaa"]
+
+
+def test_an_arm_that_reproduces_two_published_rows_has_a_gap_to_each(planted) -> None:
+    arm = "arm: {shuffle.schedule: linear}"
+    rows = (
+        f"[{{key: vim, variant: S, system: Vim, {arm}}}, {{key: deit-iii-vit, variant: S, resolution: '224', {arm}}}]"
+    )
+    theirs = [row for row in published(["vim", "deit-iii-vit"]) if row.variant == "S" and row.metric == "top1"]
+    vim = next(row for row in theirs if row.system == "Vim" and row.resolution == "224")
+    deit = next(row for row in theirs if row.key == "deit-iii-vit" and row.resolution == "224")
+    view = planted(STUDY + f"report: {{reproduces: {rows}}}", value).view("methods")
+    gaps = [f"{83 - float(row.value):+.2f}".replace("-", "−") for row in (vim, deit)]
+    assert gaps[0] != gaps[1] and column(view, "gap (points)")[:2] == ["", "; ".join(gaps)]
+    cell = view.rows[1][[c.name for c in view.columns].index("gap (points)")]
+    notes = dict(note.split(" ", 1) for note in view.notes)
+    assert [notes[mark] for mark in cell.mark.split(", ")] == [vim.source, deit.source]
+    (note,) = [note for note in view.notes if note.startswith("Gap:")]
+    assert [f", gap {gap}." in note for gap in gaps] == [True, True]
+
+
+def test_an_arm_that_is_not_shown_has_no_gap(planted) -> None:
+    table = "tables: [{name: t, style: methods, where: {shuffle.schedule: none}}]"
+    rows = "[{key: vim, variant: S, system: Vim, arm: {shuffle.schedule: linear}}]"
+    view = planted(STUDY + f"report: {{reproduces: {rows}, {table}}}", value).view("t")
+    assert "gap (points)" not in [c.name for c in view.columns] and not any("Gap" in note for note in view.notes)
+
+
+def test_no_footnote_of_a_published_row_holds_a_working_note(planted) -> None:
+    keys = ", ".join(dict.fromkeys(row.key for row in figures() if not row.order))
+    view = planted(STUDY + f"report: {{references: [{keys}]}}", value).view("methods")
+    said = " ".join(view.notes)
+    assert [word for word in ("SEEN", "INFERRED", "my count", "README/run.sh", "(primary") if word in said] == []
+    marks = {cell.mark for row in view.rows for cell in row if cell.mark}
+    assert len(marks) == len({note.split(" ", 1)[1] for note in view.notes if note.split(" ")[0] in marks})
+    assert "secondary" in said and "inferred" in said

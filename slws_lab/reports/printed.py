@@ -18,7 +18,7 @@ SPANNING = re.compile(r"^\\multicolumn\{(\d+)\}\{[^}]*\}\{(.*)\}$")
 INVISIBLE = re.compile(
     r"\\[hv]?phantom\{[^{}]*\}|\\(?:cmidrule|addlinespace)(?:\([a-z]*\))?(?:\{[^{}]*\})?|\\hspace\*?\{[^{}]*\}"
     r"|\\rule(?:\[[^\]]*\])?\{[^{}]*\}\{[^{}]*\}|\\begin\{tabular\}(?:\[.\])?\{(?:@\{[^{}]*\}|[lrc])*\}|\\end\{tabular\}"
-    r"|\\multirow\{[^{}]*\}\{[^{}]*\}"
+    r"|\\multirow\{[^{}]*\}\{[^{}]*\}|\\kern[\d.]+pt"
 )
 COMMAND = re.compile(r"\\(?:textsuperscript|[a-zA-Z]+)\*?(?:\[[^\]]*\])?|(?<!\\)[{}$]")
 LINE_SHOWN = 160  # characters of a line that are shown where no cell tells the difference

@@ -68,6 +68,11 @@ def signed(value: float | None, places: int) -> str:
     return NOTHING if value is None else _minus(f"{value:+.{places}f}")
 
 
+def contrast_name(name: str) -> str:
+    """Print the name of an effect with true signs: `(schedule constant − linear) × (max_rate 0.6 − 0.3)`."""
+    return name.replace(" - ", " − ").replace(" x ", " × ")
+
+
 def p_value(p: float | None) -> str:
     """Print a p value with four decimals, the same in every table."""
     if p is None:

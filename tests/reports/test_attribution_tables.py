@@ -29,7 +29,7 @@ def column(view: TableView, name: str) -> list[str]:
 def test_a_grid_of_components_has_contributions_and_their_sum(plant) -> None:
     table = plant(f"{FACTORS}designs: [{{grid: [{', '.join(THREE)}]}}]", value)
     (view,) = shapley_views(table)
-    assert column(view, "component") == ["drop_path", "smoothing", "clip_grad", "all on - all off"]
+    assert column(view, "component") == ["drop_path", "smoothing", "clip_grad", "all on − all off"]
     assert (column(view, "off"), column(view, "on")) == (["0.0", "0.0", "null", "all"], ["0.1", "0.1", "1.0", "all"])
     found = shapley(table, dict(zip(THREE, [(0.0, 0.1), (0.0, 0.1), (None, 1.0)], strict=True)))
     assert column(view, "p") == [wording.p_value(one.p) for one in found]

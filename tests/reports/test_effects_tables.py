@@ -46,7 +46,9 @@ def test_a_grid_has_its_effects_with_interval_n_and_both_p(plant) -> None:
     (view,) = effects_views(table)
     found = effects(table)
     assert [c.name for c in view.columns] == ["effect", "n", "Δ [95 % interval] (points)", "p", "adjusted p"]
-    assert column(view, "effect") == [one.name for one in found] and set(column(view, "n")) == {"4"}
+    assert column(view, "effect") == [wording.contrast_name(one.name) for one in found] and set(column(view, "n")) == {
+        "4"
+    }
     signed = [[wording.signed(x, 2) for x in (one.delta, one.low, one.high)] for one in found]
     assert column(view, "Δ [95 % interval] (points)") == [f"{d} [{low}, {high}]" for d, low, high in signed]
     assert column(view, "adjusted p") == [wording.p_value(one.p_adjusted) for one in found]
@@ -70,7 +72,7 @@ def test_arms_outside_the_grid_are_not_among_its_runs(plant) -> None:
 def test_where_a_factor_is_off_in_some_arms_the_rest_is_the_grid(plant) -> None:
     (view,) = effects_views(plant(RATES, value))
     assert column(view, "effect") == [
-        "schedule constant - linear", "max_rate 0.6 - 0.3", "(schedule constant - linear) x (max_rate 0.6 - 0.3)",
+        "schedule constant − linear", "max_rate 0.6 − 0.3", "(schedule constant − linear) × (max_rate 0.6 − 0.3)",
     ]  # fmt: skip
     assert view.notes[0] == (
         "From the 4 arms of schedule (linear, constant) × max_rate (0.3, 0.6). Arms in which one of these factors is off are left out."
@@ -126,7 +128,9 @@ def test_pairwise_has_its_interactions_corrected_together(plant) -> None:
     levels = {name: list(table.study.factors[name].values) for name in names}
     grids = [{n: levels[n] for n in names if n != left_out} for left_out in reversed(names)]
     found = [one for grid in grids for one in effects(table, grid) if len(one.factors) == 2]
-    assert view.title == "Two-way interactions" and column(view, "effect") == [one.name for one in found]
+    assert view.title == "Two-way interactions" and column(view, "effect") == [
+        wording.contrast_name(one.name) for one in found
+    ]
     assert column(view, "adjusted p") == [wording.p_value(p) for p in holm([one.p for one in found])]
     assert [len(row[0].run_ids) for row in view.rows] == [16, 16, 16]
 

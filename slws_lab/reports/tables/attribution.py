@@ -92,7 +92,10 @@ def _view(table: ResultTable, grid: Grid) -> TableView:
 
 
 def _row(table: ResultTable, effect: Effect, ends: tuple[str, str], runs: tuple[str, ...]) -> tuple[Cell, ...]:
-    return (*(cell(text, runs) for text in (effect.name, *ends)), *effect_cells(table, effect, runs))
+    return (
+        *(cell(text, runs) for text in (wording.contrast_name(effect.name), *ends)),
+        *effect_cells(table, effect, runs),
+    )
 
 
 def _title(grid: Grid) -> str:

@@ -15,10 +15,10 @@ from slws_lab.reports.view import Cell, Column, TableView
 from slws_lab.spec import level_text
 
 MAIN = (
-    "Main effect (a - b): the mean of all arms with a minus that of all arms with b, all levels of the other factors "
+    "Main effect (a − b): the mean of all arms with a minus that of all arms with b, all levels of the other factors "
     "counting alike."
 )
-INTERACTION = "Interaction, (a - b) x (c - d): by how much a - b is larger at c than at d; where it is zero the two factors simply add up."
+INTERACTION = "Interaction, (a − b) × (c − d): by how much a − b is larger at c than at d; where it is zero the two factors simply add up."
 
 PAIRS = "Each is of two factors, from the arms of all their levels; the other factors are at the baseline's levels."
 
@@ -103,7 +103,7 @@ def _view(table: ResultTable, title: str, grids: list[Grid], *, main: bool) -> T
         return TableView("effects", title, (), (), failed)
     adjusted = corrected([effect for effect, _ in found], table.study.comparisons.correction)
     rows = [
-        (Cell(effect.name, runs), *effect_cells(table, effect, runs))
+        (Cell(wording.contrast_name(effect.name), runs), *effect_cells(table, effect, runs))
         for effect, (_, runs) in zip(adjusted, found, strict=True)
     ]
     arms = [arm for grid in whole for arm in arms_of(table, grid)]

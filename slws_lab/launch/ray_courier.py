@@ -12,7 +12,7 @@ from typing import Any
 from slws_lab.launch.feed import Line
 from slws_lab.launch.launcher import LaunchError, Work
 from slws_lab.launch.ray_call import Steps, ask
-from slws_lab.launch.ray_node import CHUNK, LOG, RESULT, TEXTS, Part, Said, Stamp
+from slws_lab.launch.ray_node import CHUNK, FOLDERS, LOG, RESULT, TEXTS, Part, Said, Stamp
 from slws_lab.spec import RunSpec
 from slws_lab.tracking import Attempt, Claim, RunFolder, provenance, write_text
 from slws_lab.tracking.audit_digests import OWN, sha256, stands_on
@@ -108,7 +108,7 @@ class Courier:
             made = temporary_for(attempt.path / name, desk)
             _keep(made, content)
             _place(made, attempt.path / name, stamp)
-        wanted = {n: stamp for n, stamp in said.stamps.items() if n.startswith("checkpoint/") and here.get(n) != stamp}
+        wanted = {n: stamp for n, stamp in said.stamps.items() if n.startswith(FOLDERS) and here.get(n) != stamp}
         known = {stamp: attempt.path / name for name, stamp in here.items() if (attempt.path / name).exists()}
         fetched = [(name, stamp, temporary_for(attempt.path / name, desk)) for name, stamp in wanted.items()]
         for name, stamp, made in [*fetched]:  # what only has another name by now does not come again
@@ -167,14 +167,15 @@ def _place(made: Path, path: Path, stamp: Stamp) -> None:
     """Put a file that was made at the desk in its place, written when its original was: a later resume compares these times."""
     with writing(path):
         os.utime(made, ns=(stamp[0], stamp[0]))
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         made.replace(path)
         sync_folder(path.parent)
 
 
 def _stamps(attempt: Attempt) -> dict[str, Stamp]:
     """Return the stamps of what goes with an attempt to a node and comes back."""
-    places = [*attempt.checkpoint.glob("[!.]*"), *(attempt.path / name for name in TEXTS)]
+    places = [path for name in FOLDERS for path in (attempt.path / name).rglob("[!.]*")]
+    places += [attempt.path / name for name in TEXTS]
     found = [(path, path.stat()) for path in places if path.is_file()]
     return {path.relative_to(attempt.path).as_posix(): (stat.st_mtime_ns, stat.st_size) for path, stat in found}
 

@@ -17,6 +17,7 @@ from slws_lab.tracking import Attempt
 
 CHUNK = 2**25
 LOG = "log.txt"
+FOLDERS = ("checkpoint/", "model/")  # of an attempt, whose files come back as they are
 TEXTS = ("starts.jsonl", "journal.jsonl", LOG)
 RESULT = "result.json"
 Stamp = tuple[int, int]  # when a file was last written (ns), and its size
@@ -173,7 +174,8 @@ class Node:
     def _with_files(self, said: Said, known: Mapping[str, Stamp]) -> Said:
         assert self._copy
         # Checkpoints are listed first, so that the journal that is read after them covers what they hold.
-        places = [*self._copy.glob("checkpoint/*"), *(self._copy / name for name in (*TEXTS, RESULT))]
+        places = [path for name in FOLDERS for path in sorted((self._copy / name).rglob("*"))]
+        places += [self._copy / name for name in (*TEXTS, RESULT)]
         stamps = {path.relative_to(self._copy).as_posix(): found for path in places if (found := _stamp(path))}
         texts = {}
         for name in (*TEXTS, RESULT):

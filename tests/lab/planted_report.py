@@ -11,6 +11,7 @@ import pytest
 from conftest import make_project
 
 from slws_lab.analysis import ResultTable
+from slws_lab.lab.checking import Checked
 from slws_lab.lab.project import Project
 from slws_lab.lab.reporting import report
 from slws_lab.reports.figures.style import Drawn
@@ -86,3 +87,15 @@ def attempt_of(project: Project, number: int = 0) -> Attempt:
     """Return the first attempt of a run, by the run's number."""
     run_id = list(project.design.run_ids.values())[number]
     return Workspace(project.workspace.path).run(run_id).attempts()[0]
+
+
+def kinds(found: Checked) -> set[str]:
+    return {one.kind for one in found.findings}
+
+
+def at(found: Checked, kind: str) -> list[tuple[str, str]]:
+    return [(one.where, one.text) for one in found.findings if one.kind == kind]
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

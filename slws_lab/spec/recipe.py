@@ -236,6 +236,10 @@ class TrainSpec(Spec):
     clip_grad: float | None = Field(None, gt=0, description="Largest gradient norm; null does not clip.")
     smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing.")
     ema_decay: float | None = Field(None, gt=0, lt=1, description="Decay of the weights' moving average; null is off.")
+    eval_train: bool = Field(
+        False, description="Whether the training images are evaluated after each epoch as the validation images are "
+        "(train/top1, train/top5), so that over-fitting shows.",
+    )  # fmt: skip
     precision: Literal["fp32", "bf16"] = Field("fp32", description="fp32, or bf16 by autocast.")
     compile: bool = Field(False, description="Whether torch.compile compiles the blocks; changes rounding.")
     accumulate: int = Field(1, ge=1, description="Parts in which a rank takes its share of a batch, one after another.")

@@ -42,7 +42,7 @@ def _named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
-AnyMetric = Annotated[ShownMetric, BeforeValidator(_named)]
+AnyMetric = Annotated[ShownMetric, BeforeValidator(_named, json_schema_input_type=str | ShownMetric)]
 
 
 class TableGroup(Spec):

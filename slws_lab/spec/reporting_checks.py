@@ -22,6 +22,7 @@ RESERVED = re.compile(
     r"(effects|shapley|doses)(-\d+)?|contrasts|results|published|arms|runs|table|records|costs|commands"
 )
 EVALUATED = ("val/top1", "val/top5", "val/loss")
+FITTED = ("train/top1", "train/top5")  # where the recipe has the training images evaluated too
 TRAINED = (
     "train/loss", "train/lr", "train/shuffle_rate", "train/images_per_s", "train/peak_memory_mb", "train/seconds",
 )  # fmt: skip
@@ -55,13 +56,13 @@ def check(study: Study, design: Design) -> None:
 
 
 def journal_name(metric: ShownMetric, study_metric_weights: str) -> str:
-    """Return the name under which the journal holds a metric: of a name val/... that with the weights that are asked for.
+    """Return the name under which the journal holds a metric: of one of an evaluation that with the weights that are asked for.
 
     Args:
         metric: The metric.
         study_metric_weights: `raw` or `ema`, as of the study's metric.
     """
-    if not metric.name.startswith("val/") or metric.name.endswith("_ema"):
+    if not metric.name.startswith(("val/", *FITTED)) or metric.name.endswith("_ema"):
         return metric.name
     return metric.name + ("_ema" if (metric.weights or study_metric_weights) == "ema" else "")
 
@@ -70,8 +71,9 @@ def recorded(recipe: AnyRecipe) -> tuple[str, ...]:
     """Return the names of the metrics that runs of a recipe record."""
     if isinstance(recipe, CommandRecipe):
         return tuple(recipe.metrics.names)
-    averaged = stages.resolve(recipe)[-1].train.ema_decay is not None
-    return (*EVALUATED, *(f"{name}_ema" for name in EVALUATED if averaged), *TRAINED)
+    train = stages.resolve(recipe)[-1].train
+    evaluated = (*EVALUATED, *(FITTED if train.eval_train else ()))
+    return (*evaluated, *(f"{name}_ema" for name in evaluated if train.ema_decay is not None), *TRAINED)
 
 
 def components(study_factors: Mapping[str, Any], arms: Iterable[Arm]) -> list[str]:

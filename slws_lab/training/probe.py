@@ -214,7 +214,7 @@ def _epoch_s(stage: Stage, watch: Watch) -> list[float]:
             return []
         return _spread(watch.epochs, sum(watch.epochs) / len(watch.epochs))
     mean = sum(seconds for _, seconds in watch.stretches) / sum(steps for steps, _ in watch.stretches)
-    evaluation = _evaluation_s(stage, mean)
+    evaluation = sum(_evaluation_s(stage, samples, mean) for samples in stage.evaluated.values())
     steps = _spread([seconds / steps for steps, seconds in watch.stretches], mean)
     return [stage.steps * step + evaluation for step in steps]
 
@@ -224,14 +224,14 @@ def _spread(values: list[float], mean: float) -> list[float]:
     return [min(low, mean), mean, max(high, mean)]
 
 
-def _evaluation_s(stage: Stage, step_s: float) -> float:
+def _evaluation_s(stage: Stage, samples: Loader, step_s: float) -> float:
     """Return what an evaluation takes, by one of as many samples as a part of it has time for; the first is a warm-up."""
-    val, world = stage.loaders["val"], stage.world
+    world = stage.world
     affordable = int(EVALUATION_S / step_s * stage.spec.batch_size)  # a step takes longer than a forward
-    taken = max(1, min(len(val), affordable, 2 * BATCH * world.size))
+    taken = max(1, min(len(samples), affordable, 2 * BATCH * world.size))
     (taken,) = world.counts((taken if world.writes else 0,), stage.around.device)  # ranks do not measure the same
-    part = Loader(val.split.take(range(taken)), val.transform, val.device, workers=stage.around.workers, resident=val.resident,
-                  on_broken=val.on_broken)  # fmt: skip
+    part = Loader(samples.split.take(range(taken)), samples.transform, samples.device, workers=stage.around.workers,
+                  resident=samples.resident, on_broken=samples.on_broken)  # fmt: skip
     seconds = 0.0
     for _ in range(2):
         started = time.monotonic()
@@ -239,7 +239,7 @@ def _evaluation_s(stage: Stage, step_s: float) -> float:
             evaluate(model, part, stage.numerics, world)
         seconds = time.monotonic() - started
     part.close()
-    return seconds * _share(len(val), world.size) / _share(taken, world.size)
+    return seconds * _share(len(samples), world.size) / _share(taken, world.size)
 
 
 def _share(samples: int, ranks: int) -> int:

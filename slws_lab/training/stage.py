@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from slws_lab import shuffle
-from slws_lab.data import Augment, Batch, Loader, epoch_order, normalize
-from slws_lab.spec import Recipe
+from slws_lab.data import Augment, Batch, Loader, SampleTransform, epoch_order, normalize
+from slws_lab.spec import DataSpec, Recipe
 from slws_lab.training import build, graph
 from slws_lab.training.evaluate import evaluate
 from slws_lab.training.numerics import Numerics
@@ -78,7 +78,14 @@ class Stage:
             log.info("no CUDA graph: %s", obstacle)
         self.rates, self.shuffle = self._attach_shuffle()
         self.numerics = Numerics(around.device, self.spec.precision, self.dataset.mean, self.dataset.std)
-        self.loaders = {"train": self._loader("train"), "val": self._loader("val")}
+        self.loaders = {
+            "train": self._loader("train", build.train_transform),
+            "val": self._loader("val", build.eval_transform),
+        }
+        # Evaluated beside val where the recipe asks for it: the training images, but cropped and scaled as those of val.
+        self.evaluated = {"val": self.loaders["val"]}
+        if self.spec.eval_train:
+            self.evaluated["train"] = self._loader("train", build.eval_transform)
         augment = recipe.data.augment
         self.augment = Augment(augment.crop, augment.flip, augment.erase, erase_mode=augment.erase_mode)
         self.optimizer = build_optimizer(self.model, self.spec, self.recorded)
@@ -138,7 +145,7 @@ class Stage:
 
     def close(self) -> None:
         """End the processes that read, and let go of what a following stage must not have beside its own in memory."""
-        for loader in self.loaders.values():
+        for loader in (*self.loaders.values(), *self.evaluated.values()):
             loader.close()
         if self.shuffle is not None:
             self.shuffle.remove()  # its hooks and the model hold each other
@@ -256,13 +263,16 @@ class Stage:
         return self.net.no_sync() if isinstance(self.net, DistributedDataParallel) and alone else nullcontext()
 
     def _evaluate(self) -> dict[str, float]:
-        val = self.loaders["val"]
-        self.world.align(self.model, *([self.ema.module] if self.ema else []))
-        found = {f"val/{k}": v for k, v in evaluate(self.model, val, self.numerics, self.world).items()}
-        if self.ema is not None:
-            averaged = evaluate(self.ema.module, val, self.numerics, self.world)
-            found |= {f"val/{k}_ema": v for k, v in averaged.items()}
-        return found
+        """Return what is measured of each split after an epoch; `train/loss` stays the mean over the epoch's steps."""
+        models = {"": self.model, **({"_ema": self.ema.module} if self.ema else {})}
+        self.world.align(*models.values())
+        return {
+            f"{split}/{name}{weights}": value
+            for split, samples in self.evaluated.items()
+            for weights, model in models.items()
+            for name, value in evaluate(model, samples, self.numerics, self.world).items()
+            if (split, name) != ("train", "loss")
+        }
 
     def _note_broken(self) -> None:
         """Take over from the loaders which images could not be read, over all ranks."""
@@ -305,9 +315,8 @@ class Stage:
         return rates, shuffle.attach(self.model, blocks, rates, self.draws, permutation=spec.permutation,
                                      window=spec.window, exempt=exempt, static=static)  # fmt: skip
 
-    def _loader(self, split: str) -> Loader:
+    def _loader(self, split: str, make: Callable[[DataSpec, int], SampleTransform]) -> Loader:
         spec = self.recipe.data
-        make = build.train_transform if split == "train" else build.eval_transform
         return Loader(self.dataset.splits[split], make(spec, self.dataset.size), self.around.device,
                       workers=self.around.workers, resident=self.around.resident, on_broken=spec.on_broken)  # fmt: skip
 

@@ -11,7 +11,7 @@ from conftest import REPOSITORY, make_project
 from slws_lab.errors import UserError
 from slws_lab.spec import PaperTable, expand, json_schema, load_study
 from slws_lab.spec.reporting import STYLES
-from slws_lab.spec.reporting_checks import TRAINED, check, recorded
+from slws_lab.spec.reporting_checks import TRAINED, check, journal_name, recorded
 
 HEAD = """name: s
 question: q
@@ -131,6 +131,17 @@ def test_averaged_weights_are_recorded_only_where_there_are_some(tmp_path: Path)
     plain = HEAD.replace("seeds: 3", "seeds: 3\nset: {train.ema_decay: null}")
     with pytest.raises(UserError, match=r"no run records the moving average \(ema\) of 'val/loss'"):
         load(tmp_path, plain + "  tables: [{name: t, metrics: [{name: val/loss, weights: ema}]}]\n")
+
+
+def test_how_well_a_run_fits_its_training_images_is_recorded_only_where_the_recipe_asks_for_it(tmp_path: Path) -> None:
+    table = "  tables: [{name: t, metrics: [train/top1, val/top1]}]\n"
+    asked = HEAD.replace("seeds: 3", "seeds: 3\nset: {train.eval_train: true}")
+    study, design = load(tmp_path, asked + table)
+    (fitted, _) = study.spec.report.tables[0].metrics or ()
+    assert [journal_name(fitted, weights) for weights in ("raw", "ema")] == ["train/top1", "train/top1_ema"]
+    assert {"train/top1", "train/top1_ema"} <= set(recorded(design.arms[0].recipe))
+    with pytest.raises(UserError, match="no run records"):
+        load(tmp_path, HEAD + table)
 
 
 def test_the_names_of_what_trainings_record_are_those_that_a_stage_reports() -> None:

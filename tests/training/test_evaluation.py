@@ -88,6 +88,24 @@ def test_the_figures_of_a_runs_val_split_come_out_again_to_the_last_digit(
     assert found["data_fingerprint"] == result.data_fingerprint
 
 
+def test_a_run_that_evaluates_its_training_images_says_how_well_it_fits_them_and_trains_no_other_way(
+    trained: Trained, tmp_path: Path
+) -> None:
+    run = spec(train={"eval_train": True})
+    result = train_in(tmp_path, run).result
+    found = evaluate_weights(question(run, tmp_path, split="train"))
+    fitted = {
+        f"train/{name}{ending}": found["weights"][kind][name]
+        for kind, ending in (("last", ""), ("ema", "_ema"))
+        for name in ("top1", "top5")
+    }
+    assert {name: result.metrics[name] for name in fitted} == fitted
+    assert found["weights"]["last"]["n"] == len(load(Request("digits")).splits["train"])
+    measured = ("train/images_per_s", "train/peak_memory_mb", "train/seconds")
+    plain = {name: value for name, value in trained.result.metrics.items() if name not in measured}
+    assert plain == {n: v for n, v in result.metrics.items() if n not in {*measured, *fitted}}
+
+
 def test_test_is_another_split_of_the_same_model(trained: Trained) -> None:
     found = evaluate_weights(trained.question(weights="ema"))
     digits = load(Request("digits"))

@@ -18,7 +18,7 @@ from slws_lab.training import probe, stage
 from slws_lab.training.probe import Question
 from slws_lab.training.world import World
 
-STEPS, VAL = 9, 280  # of an epoch of the tiny recipe; samples of its val split
+STEPS, VAL, TRAIN = 9, 280, 1140  # of an epoch of the tiny recipe; samples of its splits
 CPU = Resources(gpus=0)
 
 
@@ -79,6 +79,8 @@ def test_long_epochs_are_reckoned_from_steps_and_a_part_of_an_evaluation(monkeyp
     expected = STEPS * 1.0 + 2 * VAL * 0.01  # with the moving average's evaluation
     assert one["epoch_s"] == pytest.approx([expected] * 3)
     assert one["steps"] == clock.steps == 11  # five to warm up; the last of an epoch has no time of its own
+    (both,) = probed(train={"eval_train": True})["stages"]
+    assert both["epoch_s"] == pytest.approx([expected + 2 * TRAIN * 0.01] * 3)
 
 
 def test_short_epochs_are_measured_whole(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from slws_lab.spec import Metric, ShownMetric
 UP = ("top1", "top5", "acc", "accuracy", "f1", "auc", "iou", "map", "images_per_s")
 DOWN = ("loss", "error", "nll", "ece", "perplexity", "mse", "mae", "rmse", "seconds", "peak_memory_mb")
 UNITS = {"train/images_per_s": "images/s", "train/seconds": "s", "train/peak_memory_mb": "MB"}
-IN_PERCENT = ("val/top1", "val/top5")
+IN_PERCENT = ("val/top1", "val/top5", "train/top1", "train/top5")
 DIGITS = 4  # of a metric's largest figure
 
 

@@ -311,17 +311,19 @@ def doctor(workspace: Workspace = None, json: Json = False) -> None:
 
 @data_app.command("check", cls=Command)
 def data_check(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Path of the recipe whose data set is read.")],
+    source: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="Path of a recipe; or a study, whose baseline's data are read.")
+    ],
     workers: Annotated[int, typer.Option(min=0, max=256, help="Processes that read images; 0 reads in one.")] = 0,
     json: Json = False,
 ) -> None:
-    """Read every image of a recipe's data once: counts, sizes, broken and repeated images.
+    """Read every image of a recipe's or study's data once: counts, sizes, broken and repeated images.
 
     Exit code 1 if an image is broken or if train and test share images.
     """
     from slws_lab.cli import commands
 
-    commands.data_check(recipe, workers, json)
+    commands.data_check(source, workers, json)
 
 
 @data_app.command("download", cls=Command)

@@ -242,12 +242,12 @@ def doctor(workspace: Path | None, json: bool) -> None:
     raise typer.Exit(COMPLETE if all(finding.good for finding in findings) else INCOMPLETE)
 
 
-def data_check(recipe: Path, workers: int, json: bool) -> None:
+def data_check(source: str, workers: int, json: bool) -> None:
     from slws_lab.cli import show_data
     from slws_lab.lab.data_checking import check_data
 
     with waiting("reading every image", quiet=json):
-        found = check_data(recipe, workers)
+        found = check_data(source, workers)
     show_data.check(found, json)
     raise typer.Exit(COMPLETE if found.sound else INCOMPLETE)
 

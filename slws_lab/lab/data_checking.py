@@ -8,7 +8,9 @@ from typing import Any
 
 from slws_lab.errors import SlwsError, UserError
 from slws_lab.lab.science import ask
-from slws_lab.spec import Recipe, find_root, load_recipe, resolve_stages, study_of_recipe
+from slws_lab.lab.project import Project
+from slws_lab.spec import Recipe, Study, find_root, load_recipe, resolve_stages, study_of_recipe
+from slws_lab.spec.source import read
 
 LEAKS = {"train", "test"}
 
@@ -39,13 +41,16 @@ class RecipeFile:
 
     Attributes:
         recipe: The last stage, a recipe without stages.
-        path: Its file.
-        root: The project's folder.
+        study: The study that it is of, or that one training of it would be.
     """
 
     recipe: Recipe
-    path: Path
-    root: Path
+    study: Study
+
+    @property
+    def root(self) -> Path:
+        """The project's folder."""
+        return self.study.root
 
     @classmethod
     def open(cls, path: Path) -> RecipeFile:
@@ -54,25 +59,43 @@ class RecipeFile:
         Raises:
             UserError: Any mistake in it, with its place.
         """
-        root = study_of_recipe(path, seed=0).root
-        return cls(resolve_stages(load_recipe(path))[-1], path, root)
+        study = study_of_recipe(path, seed=0)
+        return cls(resolve_stages(load_recipe(path))[-1], study)
+
+    @classmethod
+    def of_study(cls, name: str) -> RecipeFile:
+        """Return the recipe of a study's baseline.
+
+        Args:
+            name: Path of the study, or its name under studies/.
+
+        Raises:
+            UserError: Any mistake in it, with its place; or it runs a command, whose data nobody knows.
+        """
+        project = Project.open(name)
+        recipe = project.design.arms[0].recipe
+        if not isinstance(recipe, Recipe):
+            raise UserError("the study runs a command, which reads its data by itself", where=name)
+        return cls(resolve_stages(recipe)[-1], project.study)
 
     def where(self, field: str) -> str:
         """Say where a field of the recipe stands."""
-        return study_of_recipe(self.path, seed=0).recipe.where_field(field)
+        return self.study.recipe.where_field(field)
 
 
-def check_data(recipe: Path, workers: int = 0) -> DataCheck:
-    """Read every image of a recipe's data set once, and look for broken and repeated ones.
+def check_data(source: str, workers: int = 0) -> DataCheck:
+    """Read every image of a data set once, and look for broken and repeated ones.
 
     Args:
-        recipe: Path of the recipe.
+        source: Path of a recipe; or of a study, or its name under studies/, whose baseline's data are read.
         workers: Processes that read; 0 reads in one.
 
     Raises:
-        UserError: A mistake in the recipe, or the data are not as data must be.
+        UserError: A mistake in the recipe or study, or the data are not as data must be.
     """
-    file = RecipeFile.open(recipe)
+    path = Path(source)
+    alone = path.is_file() and "recipe" not in read(path).data
+    file = RecipeFile.open(path) if alone else RecipeFile.of_study(source)
     question = {"recipe": file.recipe.model_dump(mode="json"), "root": str(file.root), "workers": workers}
     found = answer_of("training.data_check", question, file)
     broken = sum(len(split["broken"]) for split in found["splits"].values())

@@ -48,6 +48,19 @@ def test_a_sound_data_set_is_described(images: Folder, slws: Slws, capsys: pytes
 
 
 @pytest.mark.usefixtures("here")
+def test_of_a_study_the_data_of_its_baseline_are_read(
+    images: Folder, slws: Slws, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fewer = images.study.read_text() + "set: {data.label_fraction: 0.25}\n"
+    images.study.write_text(fewer)
+    for named in (str(images.study), images.study.stem):
+        assert slws("data", "check", named, "--json", cwd=images.path) == 0
+        assert json.loads(capsys.readouterr().out)["splits"]["train"]["samples"] == 2, "one of four a class"
+    assert slws("data", "check", "absent", cwd=images.path) == 2
+    assert "no study 'absent'" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("here")
 def test_broken_and_shared_images_are_named_and_the_exit_code_is_1(
     images: Folder, slws: Slws, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from slws_lab.spec.template import Value, fill, fill_shell, parse
 
 SHELL = "/bin/sh"
 LOGGED = ".slws_log.jsonl"
+ZIP_BEGINS = b"PK\x03\x04"
 VARIABLE = re.compile(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))")
 THREAD_POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -82,7 +84,7 @@ def placeholders(run: CommandRun, context: Context) -> dict[str, Value]:
 
 
 def goes_on(run: CommandRun, files: Path) -> bool:
-    """Say whether a run that was begun can go on: it says how, and every file of its own folder that it names there is there.
+    """Say whether a run that was begun can go on: it says how, and every file of its own folder that it names there is there and not torn.
 
     Where it names none, as in `--auto-resume`, something must be in that folder.
     """
@@ -144,8 +146,23 @@ def named_files(recipe: CommandRecipe, root: Path) -> list[str]:
 
 
 def _holds_something(path: Path) -> bool:
-    """Say whether a file is there, or a folder with more in it than what `slws_lab.log` wrote."""
-    return any(one.name != LOGGED for one in path.iterdir()) if path.is_dir() else path.exists()
+    """Say whether a file is there and not torn, or a folder with more in it than what `slws_lab.log` wrote."""
+    if path.is_dir():
+        return any(one.name != LOGGED for one in path.iterdir())
+    return path.exists() and not _is_torn(path)
+
+
+def _is_torn(path: Path) -> bool:
+    """Say whether a file is seen to be the work of a process that was killed while it wrote: empty, or a zip archive without its end.
+
+    Such archives are what `torch.save` writes. Other formats do not tell, and the command will.
+    """
+    try:
+        with path.open("rb") as file:
+            begins = file.read(len(ZIP_BEGINS))
+    except PermissionError:  # the command says so itself, and as what it runs
+        return False
+    return not begins or (begins == ZIP_BEGINS and not zipfile.is_zipfile(path))
 
 
 def _literals(recipe: CommandRecipe) -> Iterator[tuple[str, str]]:

@@ -18,7 +18,7 @@ from slws_lab.lab.watching import Task, Watched
 from slws_lab.launch import LAUNCHERS, InProcess, Job, Launcher, Local, Ray, Slurm, Work, local
 from slws_lab.spec import Resources, total_epochs
 from slws_lab.tracking import Attempt, Claim, files
-from slws_lab.tracking.claim import owner_of
+from slws_lab.tracking.claim import last_beat, owner_of
 from slws_lab.tracking.folder import FINAL
 
 POLL_S = 0.2
@@ -187,7 +187,7 @@ def stop(jobs: list[Job]) -> None:
 
 
 def tidy(project: Project) -> None:
-    """Remove what processes left that were killed when their work was done: nobody else looks at runs that have ended."""
+    """Remove what killed processes left at runs that have ended, or that nobody wants to go on: no other process looks at these."""
     workspace = project.workspace
     runs = [workspace.run(run_id) for run_id in project.design.run_ids.values()]
     local.sweep(workspace.jobs)
@@ -202,12 +202,17 @@ def tidy(project: Project) -> None:
         files.sweep(place, ours=False)
     for run in runs:
         for attempt in run.attempts():
-            owner = owner_of(attempt.claim)
-            if owner and owner.dead and attempt.status and (claim := Claim.take(attempt.claim)):
+            if _is_left(attempt.claim) and (claim := Claim.take(attempt.claim)):
                 with claim:
                     attempt.sweep()
                     for checkpoint in attempt.checkpoint.glob("resume*.pt") if attempt.status in FINAL else ():
                         checkpoint.unlink(missing_ok=True)
+
+
+def _is_left(claim: Path) -> bool:
+    """Say whether a claim is a dead process's, or was emptied by one that died before it had removed it."""
+    owner = owner_of(claim)
+    return owner.dead if owner else claim.is_dir() and last_beat(claim) is None
 
 
 def _progress(watched: Watched) -> Progress:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -220,8 +221,48 @@ def test_a_run_goes_on_where_its_files_are(
     assert not prepare.goes_on(run, files)
     files.mkdir()
     if there:
-        (files / there).touch()
+        (files / there).write_text("epoch 1")
     assert prepare.goes_on(run, files) == goes_on
+
+
+def archive(path: Path) -> bytes:
+    """Write as `torch.save` does, and return what was written."""
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("archive/data.pkl", bytes(range(256)) * 40)
+        file.writestr("archive/data/0", bytes(range(256)) * 400)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("part", [0.0, 0.05, 0.5, 0.999])
+def test_a_checkpoint_that_a_kill_has_torn_is_as_none(folder: Folder, tmp_path: Path, part: float) -> None:
+    run, checkpoint = run_of(folder, RESUME), tmp_path / "checkpoint.pth"
+    whole = archive(checkpoint)
+    assert prepare.goes_on(run, tmp_path)
+    checkpoint.write_bytes(whole[: int(part * len(whole))])
+    assert not prepare.goes_on(run, tmp_path)
+
+
+def test_a_run_that_was_killed_while_it_wrote_its_checkpoint_starts_over_and_ends_as_undisturbed(
+    folder: Folder,
+) -> None:
+    script = folder.path / "main.py"
+    once = (
+        "    if epoch == 1 and not (twice := args.output_dir / '../twice').exists():\n"
+        "        twice.touch(); state.open('w').close(); os.kill(os.getpid(), 9)\n"
+    )
+    write = "    state.write_text("
+    script.write_text(script.read_text().replace(write, once + write))
+    run = run_of(folder, RESUME)
+    attempt = attempt_of(folder, run, 2)
+    assert worker.execute(attempt, place(folder)) == "lost"
+    assert (attempt.files / "checkpoint.pth").read_bytes() == b""
+    assert worker.execute(attempt, place(folder)) == "finished"
+    assert "--resume" not in argv(attempt)
+    assert "it cannot go on from where it stands" in attempt.log.read_text()
+    undisturbed = attempt_of(folder, run, 1)
+    (undisturbed.path / "twice").touch()
+    assert worker.execute(undisturbed, place(folder)) == "finished"
+    assert differences(undisturbed, attempt) == []
 
 
 def test_packages_are_recorded_where_the_command_runs_in_our_python_alone(folder: Folder) -> None:

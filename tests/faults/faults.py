@@ -130,10 +130,13 @@ def wait_for_the_middle(folder: Folder) -> int:
 
 def kill_tree(process: subprocess.Popen[str]) -> None:
     """Kill a command and all that it has started, at once and without a word."""
-    tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    for one in tree:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            one.suspend()  # so that none sees another die
+    top, tree = psutil.Process(process.pid), list[psutil.Process]()
+    # Looked for again, since one that was not suspended yet may have started another.
+    while fresh := [one for one in (top, *top.children(recursive=True)) if one not in tree]:
+        for one in fresh:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.suspend()  # so that none sees another die
+        tree += fresh
     for one in tree:
         with contextlib.suppress(psutil.NoSuchProcess):
             one.kill()

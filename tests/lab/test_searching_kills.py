@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pytest
 from conftest import Folder
 from faults.faults import kill_tree, left, processes, wait_for
-from search.line_search import finish, make, record_of, start, trials
+from search.line_search import PRUNED, finish, look_often, make, record_of, search, start, trials
 
 from slws_lab.search.trial import counts
 from slws_lab.tracking import Workspace, journal
+from slws_lab.tracking.claim import Owner
 
 KILLED = """\
 seeds: 1
@@ -52,7 +56,7 @@ def test_killed_again_and_again_at_random_moments_a_search_ends_as_if_nothing_ha
     assert {number: ended[number] for number in before} == before
     assert [trial.number for trial in found] == list(range(len(found)))
     assert sum(counts(trial) for trial in found) == 6
-    assert {trial.state for trial in found} <= {"complete", "pruned"}
+    assert {trial.number: trial.cause for trial in found if trial.state not in ("complete", "pruned")} == {}
     assert len({trial.settings["lr"] for trial in found}) == len(found), "a draw repeats"
     for trial in found:
         record = record_of(folder, trial)
@@ -78,3 +82,27 @@ def test_an_interrupted_search_stops_its_runs_and_the_same_command_goes_on(tmp_p
     finish(start(folder))
     assert [trial.state for trial in trials(folder)] == ["complete"] * 2
     assert left(folder) == []
+
+
+def test_what_a_killed_worker_left_at_a_run_that_has_ended_or_was_pruned_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One died while it gave its claim back, one held a run that was pruned by whoever went on: nobody takes either again."""
+    look_often(monkeypatch)
+    folder = make(tmp_path, PRUNED)
+    monkeypatch.setenv("PAUSE", "0.1")
+    search(folder)
+    assert [trial.state for trial in trials(folder)] == ["complete", "complete", "pruned"]
+    whole, _, pruned = (
+        Workspace(folder.workspace).run(record_of(folder, trial).run_id).attempts()[0] for trial in trials(folder)
+    )
+    assert (whole.status, pruned.status) == ("finished", None)
+    whole.claim.mkdir()
+    (whole.path / ".claim.0123").mkdir()
+    sheet = pruned.claim / "token/owner.json"
+    sheet.parent.mkdir(parents=True)
+    sheet.write_text(json.dumps({**asdict(Owner.me()), "started": "1"}))  # a former process of this number
+    assert len(left(folder)) == 3
+    search(folder)
+    assert left(folder) == []
+    assert pruned.journal.exists()

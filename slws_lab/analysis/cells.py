@@ -65,10 +65,9 @@ def cells(table: ResultTable, levels: Levels, given: Settings | None = None, wha
     values = table.values[[arm for arm in arms if arm is not None]]
     common = values.dropna()
     if len(common) < MIN_PAIRS:
-        finished = zip(wanted, values.notna().sum().to_numpy(), strict=True)
-        short = (
-            _some([f"{_text(cell)} {n} of {len(values)}" for cell, n in finished if n < len(values)]) or "all of them"
-        )
+        planned = [len(table.design.seeds_of(arm_id)) for arm_id in values.columns]
+        finished = zip(wanted, values.notna().sum().to_numpy(), planned, strict=True)
+        short = _some([f"{_text(cell)} {n} of {of}" for cell, n, of in finished if n < of]) or "all of them"
         raise UserError(f"{what} needs {MIN_PAIRS} seeds that all {len(arms)} arms finished, not {len(common)}; finished: {short}",
                         where=f"study {table.study.name}", todo="run more seeds, or those that are missing")  # fmt: skip
     shape = (len(common), *map(len, levels.values()))

@@ -184,15 +184,16 @@ def _too_early(tested: Tested) -> str:
 
 
 def _more_diverged(table: ResultTable, tested: Tested) -> str:
-    """Say that an arm diverged more often than its reference; nothing if it did not."""
-    h, within = tested.hypothesis, tested.look.seeds if tested.look else None
+    """Say that an arm diverged more often than its reference, of the seeds that both are asked for; nothing if it did not."""
+    h = tested.hypothesis
+    within = tested.look.seeds if tested.look else len(table.design.seeds_of(h.arm_id, h.reference))
     more = _diverged(table, h.arm_id, within) - _diverged(table, h.reference, within)
     runs = f"{more} more {'run' if more == 1 else 'runs'}"
     return f"better where it finished, but it diverged in {runs} than its reference" if more > 0 else ""
 
 
-def _diverged(table: ResultTable, arm_id: str, within: int | None) -> int:
-    """Count the runs that diverged, of all seeds or of the first few."""
+def _diverged(table: ResultTable, arm_id: str, within: int) -> int:
+    """Count the runs that diverged, of the first few seeds."""
     return sum(record.status == "diverged" for record in table.arm_records(arm_id)[:within])
 
 

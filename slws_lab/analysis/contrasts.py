@@ -15,8 +15,10 @@ from slws_lab.analysis.statistics import adjust_known, paired
 def contrasts(table: ResultTable) -> tuple[Contrast, ...]:
     """Return the contrasts of a study in the order of its arms, as far as its runs have come.
 
-    With family `all` a pair of arms that several blocks compare is one hypothesis; with `block` it is one in each. Where
-    seeds are spent as needed, each contrast is as it stood when it was decided, see `standing`.
+    With family `all` a pair of arms that several blocks compare is one hypothesis; with `block` it is one in each. Its pairs are of
+    the seeds that both arms are asked for. These may be more than its own block's `seeds`, where other blocks ask for more of both:
+    the study file says so beforehand, and they are further data about the same question. Where seeds are spent as needed, each
+    contrast is as it stood when it was decided, see `standing`.
     """
     rules = table.study.comparisons
     if table.design.first_seeds is not None:

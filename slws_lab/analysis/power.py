@@ -76,23 +76,35 @@ def seeds_for_margin(margin: float, contrasts: int = 1, alpha: float = 0.05, pow
 
 
 @dataclass(frozen=True)
-class Prospects:
-    """What a study can find with its seeds, before any is spent.
+class Reach:
+    """What contrasts with so many planned pairs can find.
 
     Attributes:
-        seeds: How many each arm has, or has at most.
-        contrasts: How many are corrected together; of the largest block, where each is a family.
+        seeds: The pairs of each: the seeds that both its arms are asked for, or may be at most. Of a block that is a family of its own
+            the fewest that one of its contrasts has.
+        contrasts: How many are corrected together; of the largest such block, where each is a family.
         smallest: The smallest effect found with a chance of 80 % at Holm's first step, in sd of the deltas; of seeds as needed, found
             so at the last look. None under 3 seeds.
-        spread: The sd of the deltas, in the metric's unit; None as long as no runs tell.
-        margin_seeds: Seeds that the margin needs; None without a margin or a spread, or where 1000 do not suffice.
     """
 
     seeds: int
     contrasts: int
     smallest: float | None
+
+
+@dataclass(frozen=True)
+class Prospects(Reach):
+    """What a study can find with its seeds, before any is spent: the contrasts of the largest family, those with most pairs there.
+
+    Attributes:
+        spread: The sd of the deltas, in the metric's unit; None as long as no runs tell.
+        margin_seeds: Seeds that the margin needs; None without a margin or a spread, or where 1000 do not suffice.
+        others: The same of contrasts with more or fewer planned pairs, where blocks ask for different numbers of seeds.
+    """
+
     spread: float | None
     margin_seeds: int | None
+    others: tuple[Reach, ...] = ()
 
     @property
     def smallest_in_unit(self) -> float | None:
@@ -102,14 +114,23 @@ class Prospects:
 
 def prospects(table: ResultTable) -> Prospects:
     """Return what a study can find, with the spread of the deltas that its runs have shown so far."""
-    rules, seeds = table.study.comparisons, len(table.design.seeds)
-    contrasts = max((len(family) for family in families(table.design, rules.family)), default=0)
-    spread = delta_spread(table)
-    smallest = _smallest(table, seeds, contrasts) if contrasts else None
+    rules, spread = table.study.comparisons, delta_spread(table)
+    first, *others = _reaches(table) or [Reach(len(table.design.seeds), 0, None)]
     needed = None
-    if contrasts and rules.margin is not None and spread is not None:
-        needed = seeds_for_margin(rules.margin / spread, contrasts, rules.alpha)
-    return Prospects(seeds, contrasts, smallest, spread, needed)
+    if first.contrasts and rules.margin is not None and spread is not None:
+        needed = seeds_for_margin(rules.margin / spread, first.contrasts, rules.alpha)
+    return Prospects(first.seeds, first.contrasts, first.smallest, spread, needed, tuple(others))
+
+
+def _reaches(table: ResultTable) -> list[Reach]:
+    """Return what contrasts of each number of planned pairs can find, those of the largest family first, then those with most pairs."""
+    design, rule, largest = table.design, table.study.comparisons.family, dict[int, int]()
+    for family in families(design, rule):
+        planned = {len(design.seeds_of(h.arm_id, h.reference)) for h in family}
+        for seeds in {min(planned)} if rule == "block" else planned:
+            largest[seeds] = max(largest.get(seeds, 0), len(family))
+    order = sorted(largest, key=lambda seeds: (-largest[seeds], -seeds))
+    return [Reach(seeds, largest[seeds], _smallest(table, seeds, largest[seeds])) for seeds in order]
 
 
 def _smallest(table: ResultTable, seeds: int, contrasts: int) -> float | None:

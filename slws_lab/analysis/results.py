@@ -85,19 +85,20 @@ class ResultTable:
         return self.records[self.design.run_ids[arm_id, seed]]
 
     def arm_records(self, arm_id: str) -> list[RunRecord]:
-        """Return the records of an arm, in the order of the seeds."""
-        return [self.record(arm_id, seed) for seed in self.design.seeds]
+        """Return the records of an arm, in the order of its seeds."""
+        return [self.record(arm_id, seed) for seed in self.design.seeds_of(arm_id)]
 
     @cached_property
     def values(self) -> pd.DataFrame:
-        """The study's metric, a row a seed and a column an arm id; NaN unless the run finished with a finite value."""
+        """The study's metric, a row a seed and a column an arm id; NaN unless the run is asked for and finished with a finite value."""
         import pandas as pd
 
-        found = {
-            arm.id: [_finite(record.value(self.study.metric)) for record in self.arm_records(arm.id)]
-            for arm in self.design.arms
+        metric, seeds = self.study.metric, self.design.seeds
+        own = {
+            arm.id: [_finite(record.value(metric)) for record in self.arm_records(arm.id)] for arm in self.design.arms
         }
-        return pd.DataFrame(found, index=pd.Index(self.design.seeds, name="seed"), dtype=float)
+        found = {arm_id: values + [None] * (len(seeds) - len(values)) for arm_id, values in own.items()}
+        return pd.DataFrame(found, index=pd.Index(seeds, name="seed"), dtype=float)
 
     def frame(self) -> pd.DataFrame:
         """Return one row a run, arm by arm and seed by seed; the columns of records.csv."""
@@ -124,7 +125,7 @@ class ResultTable:
         points = [
             (arm.id, seed, step, name, value)
             for arm in self.design.arms
-            for seed in self.design.seeds
+            for seed in self.design.seeds_of(arm.id)
             for name, curve in sorted(self.record(arm.id, seed).curves.items())
             for step, value in curve.items()
         ]
@@ -151,7 +152,8 @@ class ResultTable:
 
     def _rows(self) -> list[dict[str, Any]]:
         factors = varied(self.design)
-        return recorded.once(self._row(arm, seed, factors) for arm in self.design.arms for seed in self.design.seeds)
+        design = self.design
+        return recorded.once(self._row(arm, seed, factors) for arm in design.arms for seed in design.seeds_of(arm.id))
 
     def _row(self, arm: Arm, seed: int, factors: list[str]) -> dict[str, Any]:
         record = self.record(arm.id, seed)

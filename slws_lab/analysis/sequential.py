@@ -103,7 +103,7 @@ def standing(table: ResultTable, first: int) -> Standing:
 def allotment(table: ResultTable) -> dict[str, int]:
     """Return how many seeds, counted from the first, a study wants of each arm so far, by arm id."""
     if table.design.first_seeds is None:
-        return dict.fromkeys((arm.id for arm in table.design.arms), len(table.design.seeds))
+        return {arm.id: len(table.design.seeds_of(arm.id)) for arm in table.design.arms}
     return standing(table, len(table.design.first_seeds)).allotted
 
 

@@ -91,6 +91,8 @@ def _block(parent: Tree, number: int, block: Block, study: Study, design: Design
         _leaf(node, "exclude", _settings(pattern))
     if block.control:
         _leaf(node, "control", block.control)
+    if block.seeds:
+        _leaf(node, "seeds", ", ".join(map(str, study.spec.all_seeds[: block.seeds])))
     for arm in design.arms:
         roles = [role for role in arm.roles if role.block == number]
         if roles:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from slws_lab.errors import SlwsError, UserError
-from slws_lab.lab.science import ask
 from slws_lab.lab.project import Project
+from slws_lab.lab.science import ask
 from slws_lab.spec import Recipe, Study, find_root, load_recipe, resolve_stages, study_of_recipe
 from slws_lab.spec.source import read
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from html.parser import HTMLParser
+from itertools import accumulate
 
 from slws_lab.reports.formats.latex_text import LATEX
 
@@ -21,6 +24,7 @@ INVISIBLE = re.compile(
     r"|\\multirow\{[^{}]*\}\{[^{}]*\}|\\kern[\d.]+pt"
 )
 COMMAND = re.compile(r"\\(?:textsuperscript|[a-zA-Z]+)\*?(?:\[[^\]]*\])?|(?<!\\)[{}$]")
+Times = Counter[tuple[str | None, ...]]
 LINE_SHOWN = 160  # characters of a line that are shown where no cell tells the difference
 
 
@@ -83,12 +87,43 @@ def differences(found: str, expected: str, kind: str) -> list[Difference]:
 
 
 def _of_grid(found: Grid, expected: Grid) -> Iterator[Difference]:
+    names = ["", *_names(expected.rows)]
     for i, (one, other) in enumerate(zip((found.header, *found.rows), (expected.header, *expected.rows), strict=True)):
-        name = next((text for text in other.values() if text), "")
-        row = f"row {i} ({name})" if i and name else f"row {i}" if i else "header"
+        row = f"row {i} ({names[i]})" if names[i] else f"row {i}" if i else "header"
         for place, text in other.items():
             if one[place] != text:
                 yield Difference(row, _header(expected, place), one[place], text)
+
+
+def _names(rows: Sequence[dict[int, str]]) -> list[str]:
+    """Name each row by its first text; where other rows have that too, by the cells that tell it from them, the leftmost of such."""
+    firsts = [next((place for place, text in row.items() if text), 0) for row in rows]
+    whole = list(accumulate(zip(firsts, rows, strict=True), _merged, initial={}))[1:]
+
+    @cache
+    def counted(places: tuple[int, ...]) -> Times:
+        return Counter(tuple(map(row.get, places)) for row in whole)
+
+    return [_name(row, first, counted) for row, first in zip(whole, firsts, strict=True)]
+
+
+def _merged(above: dict[int, str], row: tuple[int, dict[int, str]]) -> dict[int, str]:
+    """Return a row's cells, before its first text those of the row above: there cells are merged."""
+    first, cells = row
+    upper = {place: text for place, text in above.items() if place < first}
+    return upper | {place: text for place, text in cells.items() if place >= first}
+
+
+def _name(row: dict[int, str], first: int, counted: Callable[[tuple[int, ...]], Times]) -> str:
+    def times(places: tuple[int, ...]) -> int:
+        return counted(places)[tuple(map(row.get, places))]
+
+    named: tuple[int, ...] = (first,)
+    for place in row if times(named) > 1 else ():
+        more = tuple(sorted({*named, place}))
+        if times(more) < times(named):
+            named = more
+    return ", ".join(row[place] for place in named if row.get(place))
 
 
 def _header(grid: Grid, place: int) -> str:

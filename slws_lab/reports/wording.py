@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from slws_lab import spec
 from slws_lab.analysis import varied
 from slws_lab.spec import Arm, Design, Metric, StudySpec
@@ -96,10 +98,33 @@ def level_text(arm: Arm, name: str) -> str:
 
 
 def arm_names(design: Design) -> dict[str, str]:
-    """Name each arm by what it changes of the baseline, itself `baseline`; by its label if that is not unique."""
-    usual, headers = baseline(design).settings, factor_names(design)
-    names = {arm.id: _difference(arm, usual, headers) for arm in design.arms}
-    return names if len(set(names.values())) == len(names) else {arm.id: arm.label for arm in design.arms}
+    """Name each arm by what it changes of the baseline, itself `baseline`; by its label if that is not unique.
+
+    A further block's reference is called by its role too (`all on`), or where another arm is, by what it changes.
+    """
+    first, headers = baseline(design), factor_names(design)
+    changed = {arm.id: _difference(arm, first.settings, headers) for arm in design.arms}
+    said = {arm.id: arm.roles[0].text if _is_reference(arm) else changed[arm.id] for arm in design.arms}
+    own = {arm.id: said[arm.id] if arm is first else changed[arm.id] for arm in design.arms}
+    labels = {arm.id: arm.label for arm in design.arms}
+    return next((names for names in (said, own) if len(set(names.values())) == len(names)), labels)
+
+
+def seeds(design: Design, arms: Iterable[Arm] | None = None) -> str:
+    """Print how many seeds arms are asked for: `5 seeds`, or `3 to 5 seeds` where some are for fewer.
+
+    Args:
+        design: The design.
+        arms: Some of its arms; None for all.
+    """
+    counts = sorted({len(design.seeds_of(arm.id)) for arm in (design.arms if arms is None else arms)})
+    return plural(counts[0], "seed") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
+
+
+def row_names(design: Design) -> dict[str, str]:
+    """Name each arm as a list of them does: as `arm_names`, but the baseline by its levels, which the others' names leave out."""
+    first = baseline(design)
+    return arm_names(design) | {first.id: first.label}
 
 
 def baseline(design: Design) -> Arm:
@@ -107,9 +132,12 @@ def baseline(design: Design) -> Arm:
     return next(arm for arm in design.arms if arm.is_baseline)
 
 
+def _is_reference(arm: Arm) -> bool:
+    """Say whether an arm is nothing but that; one that is compared somewhere is called by what it changes."""
+    return all(role.reference is None for role in arm.roles)
+
+
 def _difference(arm: Arm, usual: Settings, headers: dict[str, str]) -> str:
-    if all(role.reference is None for role in arm.roles):  # one that is compared somewhere is called by what it changes
-        return arm.roles[0].text
     own = {name: value for name, value in arm.settings.items() if name in headers and usual.get(name, ...) != value}
     return ", ".join(f"{headers[name]}={spec.brief(value)}" for name, value in own.items()) or arm.label
 

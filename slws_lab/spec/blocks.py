@@ -32,6 +32,19 @@ class Block(Spec):
         description="For each shuffle schedule in the block the constant one of the same mean rate, compared with it: "
         "so shape and amount are not confounded.",
     )
+    seeds: int | None = Field(
+        None,
+        ge=1,
+        description="A number n: the block's arms are run with the first n of the study's seeds; null: with all. An arm that "
+        "several blocks give has the most that any of them asks for.",
+    )
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _one_number(cls, value: Any) -> Any:
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+            raise ValueError("a block's seeds are one number n, for the first n of the study's seeds")
+        return value
 
     @property
     def content(self) -> Any:

@@ -61,6 +61,7 @@ class Arm:
         roles: Its role in each block that gave it.
         tags: What else a study says of it, for whoever browses the runs; of a search its trials and how these stand.
         wanted: Whether its runs are asked for; of a search's arm that is over a budget they are not.
+        seeds: How many of the design's seeds, counted from the first, it is asked for; None for all.
     """
 
     id: str
@@ -70,6 +71,7 @@ class Arm:
     roles: tuple[Role, ...]
     tags: Mapping[str, str] = field(default_factory=dict, compare=False)
     wanted: bool = field(default=True, compare=False)
+    seeds: int | None = None
 
     @property
     def is_baseline(self) -> bool:
@@ -99,10 +101,10 @@ class Design:
 
     Attributes:
         arms: The arms.
-        seeds: All seeds that an arm may be run with.
+        seeds: All seeds that an arm may be run with; `seeds_of` says with which an arm is.
         duplicates: Settings that are another arm's training.
         excluded: How many combinations `exclude` left out.
-        first_seeds: The seeds that every arm is run with, where further ones are spent as needed; None for all.
+        first_seeds: The seeds that every arm is run with, where further ones are spent as needed; None where all are given.
     """
 
     arms: tuple[Arm, ...]
@@ -114,18 +116,22 @@ class Design:
     @cached_property
     def runs(self) -> tuple[AnyRun, ...]:
         """All runs, breadth first (every arm at the first seed, then at the second), so that a whole table exists early."""
-        return tuple(arm.run(seed) for seed in self.seeds for arm in self.arms)
+        return tuple(self.arm(arm_id).run(seed) for arm_id, seed in self.run_ids)
 
     @cached_property
     def run_ids(self) -> dict[tuple[str, int], str]:
-        """Map (arm id, seed) to run id."""
-        found = {arm.id: run_ids(arm.recipe.title, arm.canonical, self.seeds) for arm in self.arms}
-        return {(arm.id, seed): found[arm.id][seed] for seed in self.seeds for arm in self.arms}
+        """Map (arm id, seed) to run id, breadth first; an arm has those of its own seeds."""
+        found = {arm.id: run_ids(arm.recipe.title, arm.canonical, self.seeds_of(arm.id)) for arm in self.arms}
+        return {(a.id, seed): found[a.id][seed] for seed in self.seeds for a in self.arms if seed in found[a.id]}
 
     @cached_property
     def ranks(self) -> int:
         """The processes of the run that needs most."""
         return max(arm.recipe.ranks for arm in self.arms)
+
+    def seeds_of(self, *arm_ids: str) -> tuple[int, ...]:
+        """Return the seeds that an arm is asked for; of several arms, those that all of them are."""
+        return self.seeds[: min((self.arm(arm_id).seeds or len(self.seeds) for arm_id in arm_ids), default=None)]
 
     def arm(self, arm_id: str) -> Arm:
         return self._by_id[arm_id]

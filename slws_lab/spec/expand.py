@@ -89,6 +89,7 @@ class _Sprout:
     settings: Settings
     recipe: AnyRecipe
     roles: list[Role] = field(default_factory=list)
+    seeds: int = 0
 
 
 class _Expansion:
@@ -112,8 +113,16 @@ class _Expansion:
             for member in members:
                 self._add(number, block, member)
         labels = factors.labels([sprout.settings for sprout in self.sprouts.values()])
+        every = len(self.spec.all_seeds)
         arms = tuple(
-            Arm(arm_id, label, sprout.settings, sprout.recipe, tuple(sprout.roles))
+            Arm(
+                arm_id,
+                label,
+                sprout.settings,
+                sprout.recipe,
+                tuple(sprout.roles),
+                seeds=sprout.seeds if sprout.seeds < every else None,
+            )
             for (arm_id, sprout), label in zip(self.sprouts.items(), labels, strict=True)
         )
         left_out = self.excluded - {_key(arm.settings) for arm in arms}
@@ -149,6 +158,7 @@ class _Expansion:
     def _add(self, number: int, block: Block, member: Member) -> None:
         arm_id, recipe = self._resolve(member.settings)
         sprout = self.sprouts.setdefault(arm_id, _Sprout(member.settings, recipe))
+        sprout.seeds = max(sprout.seeds, block.seeds or len(self.spec.all_seeds))
         if sprout.settings != member.settings:
             self.duplicates.setdefault(_key(member.settings), Duplicate(member.settings, arm_id))
         reference = None if member.reference is None else self._resolve(member.reference)[0]
@@ -175,8 +185,8 @@ class _Expansion:
         return recipe
 
     def _check_size(self, spaces: list[Space]) -> None:
-        arms = sum(growth.at_most(space, block) for space, block in zip(spaces, self.spec.designs, strict=True))
-        runs = arms * len(self.spec.all_seeds)
+        every, blocks = len(self.spec.all_seeds), zip(spaces, self.spec.designs, strict=True)
+        runs = sum(growth.at_most(space, block) * (block.seeds or every) for space, block in blocks)
         if runs > MAX_RUNS:
             raise UserError(f"the design has up to {runs:,} runs", where=self.study.source.where(("designs",)),
                             allowed=f"at most {MAX_RUNS:,}", todo="vary fewer factors in one grid")  # fmt: skip

@@ -70,7 +70,8 @@ class StudySpec(Spec):
         Annotated[list[Seed], Field(min_length=1), Tag("list")] | Annotated[AdaptiveSeeds, Tag("adaptive")],
         Discriminator(lambda given: "adaptive" if isinstance(given, dict | AdaptiveSeeds) else "list"),
     ] = Field(
-        description="A number n (for 0 to n-1), a list of seeds, or {min, max, until: decided}; the same for every arm."
+        description="A number n (for 0 to n-1), a list of seeds, or {min, max, until: decided}; the same for every arm, but where "
+        "blocks ask for fewer."
     )
     budget: Budget | None = Field(None, description="Where to stop, whatever is left to run; null: nowhere.")
     metric: Metric = Metric()
@@ -118,6 +119,20 @@ class StudySpec(Spec):
             raise misplaced("a search needs an end: `trials:` or `minutes:` under `search:`, or `budget:`", "search")
         return self
 
+    @model_validator(mode="after")
+    def _blocks_take_of_its_seeds(self) -> StudySpec:
+        for i, block in enumerate(self.designs):
+            place = ("designs", i, "seeds")
+            if block.seeds is None:
+                continue
+            if isinstance(self.seeds, AdaptiveSeeds):
+                raise misplaced(
+                    "a block's `seeds:` goes with a number or a list of seeds, not with seeds as needed", *place
+                )
+            if block.seeds > len(self.seeds):
+                raise misplaced(f"the block asks for {block.seeds} seeds, and the study has {len(self.seeds)}", *place)
+        return self
+
     @property
     def adaptive(self) -> AdaptiveSeeds | None:
         """The rule by which further seeds are spent; None where all seeds are run for every arm."""
@@ -125,7 +140,7 @@ class StudySpec(Spec):
 
     @property
     def first_seeds(self) -> tuple[int, ...]:
-        """The seeds that every arm is run with."""
+        """The seeds that every arm is run with, but where blocks ask for fewer."""
         return tuple(range(self.seeds.min) if isinstance(self.seeds, AdaptiveSeeds) else self.seeds)
 
     @property

@@ -251,12 +251,10 @@ class _Pass:
     def _wanted(self) -> dict[str, tuple[Attempt, Content]]:
         """Return what each run that was begun should look like, breadth first; without those that are known to have ended."""
         wanted = {}
-        for seed in self._design.seeds:
-            for arm in self._design.arms:
-                run_id = self._design.run_ids[arm.id, seed]
-                attempt = None if run_id in self._memory.ended else self._workspace.run(run_id).chosen()
-                if attempt is not None and (run_id in self._there or mirror_content.begun(attempt)):
-                    wanted[run_id] = attempt, self._content(arm, seed, attempt)
+        for (arm_id, seed), run_id in self._design.run_ids.items():
+            attempt = None if run_id in self._memory.ended else self._workspace.run(run_id).chosen()
+            if attempt is not None and (run_id in self._there or mirror_content.begun(attempt)):
+                wanted[run_id] = attempt, self._content(self._design.arm(arm_id), seed, attempt)
         return wanted
 
     def _content(self, arm: Arm, seed: int, attempt: Attempt) -> Content:

@@ -78,6 +78,16 @@ def test_what_is_missing_is_flagged_and_counted(project) -> None:
     assert "Withheld (schedule=linear, max_rate=0.1): 2 pairs, 3 are needed." in view.notes
 
 
+def test_where_an_arm_is_compared_twice_a_note_says_with_what(plant) -> None:
+    body = "factors: {shuffle.schedule: [none, linear], shuffle.max_rate: {levels: [0.5], when: {shuffle.schedule: linear}}}\n"
+    body += "designs: [{grid: [shuffle.schedule], control: equal_mean_constant}]\nseeds: 4"
+    few = {"linear": 2}
+    table = plant(body, lambda s, seed: 50.0 + seed if seed < few.get(s["shuffle.schedule"], 4) else None)
+    arm = "schedule=linear, max_rate=0.5"
+    pair = f"{arm} against baseline; {arm} against schedule=constant, max_rate=0.25"
+    assert f"Withheld ({pair}): 2 pairs, 3 are needed." in main_view(table).notes
+
+
 def test_bold_is_the_best(project) -> None:
     view = main_view(project().table)
     bold = [[cell.text for cell in row if cell.bold] for row in view.rows]

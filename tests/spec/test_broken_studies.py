@@ -52,6 +52,27 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
     "no seeds": (SCHEDULE + GRID + "seeds: 0\n", ["between 1 and 1000000", "tiny.yaml:7:8 (seeds)"]),
     "fewer first seeds than a verdict needs": (SCHEDULE + GRID + "seeds: {min: 0, max: 9}\n", ["greater than or equal to 3", "tiny.yaml:7:14 (seeds.min)"]),
     "seeds that end before they begin": (SCHEDULE + GRID + "seeds: {min: 5, max: 4}\n", ["min (5) must be below max (4)", "(seeds)"]),
+    "a block of more seeds than the study has": (
+        SCHEDULE + "designs:\n  - grid: [shuffle.schedule]\n    seeds: 4\n" + SEEDS,
+        ["the block asks for 4 seeds, and the study has 3", "tiny.yaml:8:12 (designs.0.seeds)"],
+    ),
+    "a block of no seeds": (
+        SCHEDULE + "designs:\n  - grid: [shuffle.schedule]\n    seeds: 0\n" + SEEDS, ["greater than or equal to 1", "tiny.yaml:8:12"],
+    ),
+    "a block whose seeds are true": (
+        SCHEDULE + "designs:\n  - grid: [shuffle.schedule]\n    seeds: true\n" + SEEDS, ["one number n, for the first n of the study's seeds", "tiny.yaml:8:12"],
+    ),
+    "a block with a list of seeds": (
+        SCHEDULE + "designs:\n  - grid: [shuffle.schedule]\n    seeds: [0, 1]\n" + SEEDS, ["one number n, for the first n of the study's seeds", "tiny.yaml:8:12"],
+    ),
+    "a block's seeds beside seeds as needed": (
+        SCHEDULE + "designs:\n  - grid: [shuffle.schedule]\n    seeds: 3\nseeds: {min: 3, max: 5}\n",
+        ["goes with a number or a list of seeds, not with seeds as needed", "tiny.yaml:8:12 (designs.0.seeds)"],
+    ),
+    "a block's seeds beside a search": (
+        "search: {space: {train.lr: {float: [0.1, 1.0]}}, trials: 2}\ndesigns:\n  - list: [{}]\n    seeds: 2\n" + SEEDS,
+        ["there is no `designs:` beside it", "(designs)"],
+    ),
     "seeds until something else": (SCHEDULE + GRID + "seeds: {min: 3, max: 4, until: tired}\n", ["'tired'", "(seeds.until)"]),
     "an unknown metric": (SCHEDULE + GRID + SEEDS + "metric: {name: val/f1}\n", ["'val/f1' is not allowed", "tiny.yaml:8:16 (metric.name)"]),
     "an unknown correction": (SCHEDULE + GRID + SEEDS + "comparisons: {correction: tukey}\n", ["'tukey'", "'holm' or 'bh'", "(comparisons.correction)"]),
@@ -140,3 +161,22 @@ def test_a_broken_study_gets_one_message_with_its_place(name: str, tmp_path: Pat
     message = str(refused.value)
     assert [part for part in expected if part not in message] == [], message
     assert f"where:   {project.study}:" in message
+
+
+def test_a_recipe_outside_of_where_a_study_in_no_project_is_loaded_is_told_how_both_come_into_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_project(tmp_path / "mine")
+    (folder.path / "pyproject.toml").unlink()
+    monkeypatch.chdir(folder.study.parent)
+    with pytest.raises(UserError) as refused:
+        load_study(Path("tiny.yaml"))
+    assert refused.value.todo == (
+        f"put an empty pyproject.toml into the folder that holds both, {folder.path}, or give the command there"
+    )
+    monkeypatch.chdir(folder.path)
+    assert load_study(folder.study).root == folder.path
+    (folder.study.parent / "pyproject.toml").touch()
+    with pytest.raises(UserError, match="outside the project") as refused:
+        load_study(folder.study)
+    assert refused.value.todo == "", "it is in a project, whose other files may be where they should"

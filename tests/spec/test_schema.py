@@ -47,7 +47,7 @@ def test_each_design_is_a_key_with_its_meaning_beside_what_every_block_takes(kin
     (block,) = [block for block in blocks if kind in block["properties"]]
     assert block["required"] == [kind]
     assert block["properties"][kind]["description"] == BLOCKS[kind].__doc__
-    assert set(block["properties"]) == {kind, "name", "when", "exclude", "set", "control"}
+    assert set(block["properties"]) == {kind, "name", "when", "exclude", "set", "control", "seeds"}
 
 
 def test_short_forms_are_allowed() -> None:

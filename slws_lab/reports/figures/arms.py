@@ -15,6 +15,7 @@ from matplotlib.patheffects import withStroke
 
 from slws_lab.analysis import VERDICTS, ResultTable
 from slws_lab.reports import wording
+from slws_lab.reports.answer import SAYS
 from slws_lab.reports.figures import data as figure_data
 from slws_lab.reports.figures.style import (
     COLORS,
@@ -197,13 +198,18 @@ def _legend(table: ResultTable, figure: Figure, kept: pd.DataFrame) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncol=3, handlelength=1.4)
 
 
+def _counted(count: int, verdict: str) -> str:
+    """Print how many have a verdict: `1 helps`, `2 help`, `3 inconclusive`."""
+    return f"{count} {SAYS[verdict][count > 1].removeprefix('is ').removeprefix('are ')}"
+
+
 def _words(table: ResultTable, kept: list[pd.DataFrame], of: int) -> tuple[str, str]:
     """Return the title of the effects and what there is to see."""
     metric, count = table.study.metric, len(kept)
     some = f", the {count} largest of {of}" if count < of else ""
     title = f"Differences in {wording.metric_title(metric)}{some}"
     verdicts = [points["verdict"].iloc[0] for points in kept]
-    said = ", ".join(f"{verdicts.count(v)} {v}" for v in VERDICTS if v in verdicts)
+    said = ", ".join(_counted(verdicts.count(v), v) for v in VERDICTS if v in verdicts)
     alt = (
         f"{title}: each arm minus its reference, with {wording.level(table.study)} interval and each seed's difference as a dot; "
         f"{'right' if metric.goal == 'maximize' else 'left'} of zero is better. Of {wording.plural(count, 'contrast')}: {said or 'none'}."

@@ -112,7 +112,8 @@ def _curve(axes: Axes, points: pd.DataFrame, color: str, *, dashed: bool) -> Non
 def _panel_title(table: ResultTable, names: Sequence[str]) -> str:
     metric = table.study.metric
     if metric.key in names and not (metric.key == names[-1] and metric.name.endswith("loss") and len(names) > 1):
-        return plain(wording.curve_title(metric))
+        title = wording.curve_title(metric)
+        return plain(title.removeprefix(RIGHT) if any(name.startswith(LEFT) for name in names) else title)
     return "loss" if set(names) <= set(figure_data.LOSSES) else plain(names[-1])
 
 

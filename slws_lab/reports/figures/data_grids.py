@@ -49,7 +49,8 @@ class Map:
         row: The factor down the side, in short words.
         column: The factor along the top.
         panel: The levels of the further factors; empty for none.
-        cells: Columns row, column (levels in words), arm_id, n, mean, delta (to the baseline's mean); empty where no run finished.
+        cells: Columns row, column (levels in words), arm_id, n, mean, delta (to the baseline over the seeds of both); empty where no run
+            finished.
     """
 
     row: str
@@ -88,8 +89,8 @@ def interactions_frame(found: list[Crossing]) -> pd.DataFrame:
 def maps(table: ResultTable) -> list[Map]:
     """Return a map for each grid of the design; of more than two factors one for each combination of the further ones' levels.
 
-    Means and n are those of the results by arm, so seeds may differ from cell to cell. A grid that would be more than six maps
-    is left out.
+    Means and n are those of the results by arm, so seeds may differ from cell to cell; a difference to the baseline is over the
+    seeds that both finished. A grid that would be more than six maps is left out.
     """
     return [one for grid in _grids(table, in_pairs=False) for one in _maps(table, grid)]
 
@@ -154,7 +155,7 @@ def _points(whole: Cells, x: int, line: int, alpha: float) -> pd.DataFrame:
 def _maps(table: ResultTable, grid: Grid) -> Iterator[Map]:
     """Yield a grid's maps; the factors of most levels are the sides, since few maps of many cells read best."""
     known = {e.arm_id: e for e in estimates(table)}
-    usual = known[wording.baseline(table.design).id].mean
+    usual = wording.baseline(table.design).id
     short = dict(zip(grid.levels, grid.names, strict=True))
     by_size = sorted(grid.levels, key=lambda name: -len(grid.levels[name]))
     column, row = (name for name in by_size[:2])
@@ -167,12 +168,17 @@ def _maps(table: ResultTable, grid: Grid) -> Iterator[Map]:
         for row_level, column_level in product(grid.levels[row], grid.levels[column]):
             arm_id = _arm(table, grid, {**given, row: row_level, column: column_level})
             found = known.get(arm_id)
-            mean = found.mean if found else None
-            delta = mean - usual if mean is not None and usual is not None else None
+            mean, delta = (found.mean, _delta(table, arm_id, usual)) if found else (None, None)
             rows.append((brief(row_level), brief(column_level), arm_id, found.n if found else 0, mean, delta))
         frame = pd.DataFrame(rows, columns=["row", "column", "arm_id", "n", "mean", "delta"])
         panel = ", ".join(f"{short[name]}={brief(level)}" for name, level in given.items())
         yield Map(short[row], short[column], panel, frame.astype({"mean": float, "delta": float}))
+
+
+def _delta(table: ResultTable, arm_id: str, usual: str) -> float | None:
+    """Return how an arm's mean differs from the baseline's over the seeds that both finished; None without one."""
+    both = table.values[[arm_id, usual]].dropna().to_numpy()
+    return float(both[:, 0].mean() - both[:, 1].mean()) if len(both) else None
 
 
 def _arm(table: ResultTable, grid: Grid, cell: Settings) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from slws_lab.reports import looks, wording
 from slws_lab.reports.page.runs import rerun
 from slws_lab.reports.tables.cells import cell
 from slws_lab.reports.view import Cell, Column, TableView
+from slws_lab.spec import Block
 from slws_lab.tracking import RunRecord
 
 ENDED = ("finished", "diverged", "failed")
@@ -47,7 +49,7 @@ def design_facts(table: ResultTable) -> list[Fact]:
     """Return what was planned."""
     study, design = table.study, table.design
     rules = study.comparisons
-    blocks = [f"{i}. {_block(block.kind, block.content)}" for i, block in enumerate(study.designs, 1)]
+    blocks = [f"{i}. {_block(block)}" for i, block in enumerate(study.designs, 1)]
     margin = "no margin" if rules.margin is None else f"margin {wording.sized(rules.margin, study.metric)}"
     judged = f"paired t, {CORRECTIONS[rules.correction]} within {rules.family}, alpha {rules.alpha:g}, {margin}"
     duplicates = [f"{_settings(d.settings)} is {design.arm(d.arm).label}" for d in design.duplicates]
@@ -89,7 +91,7 @@ def runs_view(table: ResultTable) -> TableView:
     due = {record.run_id for record in looks.all_due(table)}
     rows = []
     for arm in table.design.arms:
-        for seed, record in zip(table.design.seeds, table.arm_records(arm.id), strict=True):
+        for seed, record in zip(table.design.seeds_of(arm.id), table.arm_records(arm.id), strict=True):
             value = wording.number(record.value(metric), wording.decimals(metric))
             status = record.status if record.run_id in due else "not needed"
             attempt = str(record.attempt or wording.NOTHING)
@@ -115,16 +117,18 @@ def _size(table: ResultTable) -> str:
     """Say how many runs the study has: a range where seeds are spent as needed."""
     design, arms, last = table.design, len(table.design.arms), len(table.design.seeds)
     if design.first_seeds is None:
-        return f"{wording.plural(arms, 'arm')} × {wording.plural(last, 'seed')} = {wording.plural(arms * last, 'run')}"
+        return f"{wording.plural(arms, 'arm')} × {wording.seeds(design)} = {wording.plural(len(design.run_ids), 'run')}"
     first = len(design.first_seeds)
     return f"{wording.plural(arms, 'arm')} × {first} to {last} seeds = {arms * first} to {arms * last} runs"
 
 
 def _seeds(table: ResultTable) -> tuple[str, ...]:
-    """Name the seeds; where they are spent as needed, also how many were."""
+    """Name the seeds, and of how many arms not all are asked; where they are spent as needed, also how many were."""
     design = table.design
     if design.first_seeds is None:
-        return (", ".join(map(str, design.seeds)),)
+        few = Counter(arm.seeds for arm in design.arms if arm.seeds is not None)
+        fewer = (f"only the first {n} for {wording.plural(count, 'arm')}" for n, count in sorted(few.items()))
+        return (", ".join(map(str, design.seeds)), *fewer)
     ended = [sum(record.status in ENDED for record in table.arm_records(arm.id)) for arm in design.arms]
     each = str(ended[0]) if len(set(ended)) == 1 else f"{min(ended)} to {max(ended)}"
     return (
@@ -184,9 +188,10 @@ def _distinct(records: list[RunRecord], read: Callable[[RunRecord], str]) -> tup
     return tuple(f"{text or 'not recorded'} ({wording.plural(count, 'run')})" for text, count in counts.items())
 
 
-def _block(kind: str, content: Any) -> str:
-    items = [_settings(item) if isinstance(item, dict) else str(item) for item in content]
-    return f"{kind.replace('_', ' ')}: {'; '.join(items)}"
+def _block(block: Block) -> str:
+    items = [_settings(item) if isinstance(item, dict) else str(item) for item in block.content]
+    seeds = f" ({wording.plural(block.seeds, 'seed')})" if block.seeds else ""
+    return f"{block.kind.replace('_', ' ')}: {'; '.join(items)}{seeds}"
 
 
 def _settings(settings: dict[str, Any]) -> str:

@@ -129,7 +129,7 @@ def _summary(table: ResultTable) -> list[str]:
     first, last = design.first_seeds, len(design.seeds)
     return [
         wording.plural(len(design.arms), "arm"),
-        wording.plural(last, "seed") if first is None else f"{len(first)} to {last} seeds, as needed",
+        wording.seeds(design) if first is None else f"{len(first)} to {last} seeds, as needed",
         f"{statuses.count('finished')} of {wording.plural(len(statuses), 'run')} finished",
         wording.metric_title(table.study.metric),
     ]

@@ -47,17 +47,18 @@ class RunSets:
 
 
 def commands(table: ResultTable, known_as: str) -> dict[str, Any]:
-    """Return what the page's script repeats runs by: the name and what commands call the study, runs an arm in the list, a command an arm.
+    """Return what the page's script repeats runs by: the study's name and what commands call it, the arm of each run, a command an arm.
 
     Args:
         table: The results.
         known_as: What commands call the study.
     """
+    design = table.design
     return {
         "name": table.study.name,
         "study": shlex.quote(known_as),
-        "seeds": len(table.design.seeds),
-        "commands": [rerun(known_as, arm) for arm in table.design.arms],
+        "arms": [i for i, arm in enumerate(design.arms) for _ in design.seeds_of(arm.id)],
+        "commands": [rerun(known_as, arm) for arm in design.arms],
     }
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from slws_lab.analysis import Best, Contrast, Estimate, ResultTable, Undeclared, confounded
 from slws_lab.reports import looks, wording
 from slws_lab.reports.tables.cells import DAGGER, beside_factors
-from slws_lab.spec import CommandRecipe, StudySpec
+from slws_lab.spec import CommandRecipe, Design, StudySpec
 
 
 def main_notes(
@@ -16,6 +18,7 @@ def main_notes(
     tested = any(c.p is not None for c in contrasts)
     notes = [
         _what(table),
+        _asked(table.design),
         _unequal(estimates),
         _missing(table),
         _diverged(estimates),
@@ -58,6 +61,18 @@ def _what(table: ResultTable) -> str:
     weights = "the weights' moving average (EMA)" if metric.weights == "ema" else "the plain weights"
     at = "at the last epoch" if metric.at == "last" else "at each run's best epoch, which flatters every arm"
     return f"{mean}, on the validation split, with {weights}, {at}."
+
+
+def _asked(design: Design) -> str:
+    """Say that n differs by the study's own plan, where blocks ask for different numbers of seeds."""
+    few = [len(design.seeds_of(arm.id)) for arm in design.arms if arm.seeds is not None]
+    numbers = " or ".join(map(str, sorted({*few})))
+    arms = wording.plural(len(design.arms), "arm")
+    return (
+        f"As the study asks, {len(few)} of {arms} have only the first {numbers} of the {len(design.seeds)} seeds."
+        if few
+        else ""
+    )
 
 
 def _unequal(estimates: tuple[Estimate, ...]) -> str:
@@ -173,10 +188,12 @@ def _margin(study: StudySpec) -> str:
 
 def _reasons(table: ResultTable, contrasts: tuple[Contrast, ...]) -> list[str]:
     names = wording.arm_names(table.design)
+    times = Counter(c.arm_id for c in contrasts)
     grouped: dict[tuple[str, str], list[str]] = {}
     for c in contrasts:
         if c.reason:
-            grouped.setdefault((c.verdict, c.reason), []).append(names[c.arm_id])
+            against = f" against {names[c.reference]}" if times[c.arm_id] > 1 else ""
+            grouped.setdefault((c.verdict, c.reason), []).append(names[c.arm_id] + against)
     said = {key: "; ".join(arms) if len(arms) < len(contrasts) else "all" for key, arms in grouped.items()}
     return [f"{verdict.capitalize()} ({said[verdict, reason]}): {reason}." for verdict, reason in grouped]
 

@@ -116,7 +116,7 @@
   }
 
   function arm(found) {
-    const number = found[0] < listed.length ? Math.floor(found[0] / data.seeds) : -1;
+    const number = found[0] < listed.length ? data.arms[found[0]] : -1;
     const name = number < 0 ? "Of another study" : known(found[0]).texts[0];
     const part = make("section", { class: "arm" }, make("h3", {}, name));
     if (number >= 0) part.append(make("p", { class: "again" }, "Repeat all its runs: ", command(data.commands[number])));
@@ -127,7 +127,7 @@
   function byArm(found) {
     const groups = new Map();
     for (const place of found) {
-      const number = place < listed.length ? Math.floor(place / data.seeds) : -1;
+      const number = place < listed.length ? data.arms[place] : -1;
       groups.set(number, [...(groups.get(number) ?? []), place]);
     }
     return [...groups.values()];

@@ -23,6 +23,7 @@ from matplotlib.text import Text
 from slws_lab.analysis import ResultTable
 from slws_lab.reports.figures import data as figure_data
 from slws_lab.reports.figures import style
+from slws_lab.reports.figures.arms import effects
 from slws_lab.reports.figures.draw import draw
 from slws_lab.reports.figures.style import Drawn, broken
 
@@ -204,6 +205,15 @@ def test_alt_texts_say_what_there_is_to_see(plant, figures) -> None:
         "The best mean is that of drop_path=0.1 (84.59), the worst that of drop_path=0.2 (80.47)." in said["accuracy"]
     )
     assert "drop_path: best at 0.0" in said["doses"]
+
+
+def test_the_alt_text_of_effects_counts_verdicts_in_words_that_fit_their_number(plant) -> None:
+    body = "factors: {model.drop_path: [0.0, 0.1, 0.2, 0.3]}\ndesigns: [{grid: [model.drop_path]}]\nseeds: 4"
+    rise = {0.0: 0, 0.1: 3, 0.2: 2, 0.3: -1}
+    table = plant(body, lambda s, seed: 80 + seed + rise[s["model.drop_path"]] * (1 + seed / 50))
+    assert "Of 3 contrasts: 2 help, 1 hurts." in effects(table).alt
+    table = plant(body, lambda s, seed: 80 + (rise[s["model.drop_path"]] * seed) % 4)
+    assert "Of 3 contrasts: 3 inconclusive." in effects(table).alt
 
 
 @pytest.mark.parametrize(

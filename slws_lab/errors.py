@@ -12,6 +12,12 @@ class SlwsError(Exception):
     exit_code = 1
 
 
+class Interrupted(SlwsError):
+    """A command that was stopped (Ctrl-C, a scheduler's stop): one message, exit code 130, no traceback."""
+
+    exit_code = 130
+
+
 class UserError(SlwsError):
     """A mistake the user can mend: shown as one message, exit code 2, no traceback.
 

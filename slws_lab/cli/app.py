@@ -344,7 +344,10 @@ def study_new(
         str | None, typer.Option(metavar="TEMPLATE", help="What kind of study; left out, all are listed.")
     ] = None,
     recipe: Annotated[
-        Path | None, typer.Option(help="Path of the recipe; default that of the digits, where it is there.")
+        Path | None,
+        typer.Option(
+            help="Path of the recipe to start from; default experiments/shufflemamba_micro_digits.yaml, if the project has it."
+        ),
     ] = None,
 ) -> None:
     """Write a commented study from a template, to be edited. Never writes over a file."""

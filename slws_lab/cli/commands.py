@@ -13,10 +13,10 @@ from slws_lab.cli import show
 from slws_lab.cli.progress import progress
 from slws_lab.cli.show_data import waiting
 from slws_lab.cli.terminal import as_json, err
-from slws_lab.errors import UserError, nearest
+from slws_lab.errors import Interrupted, UserError, nearest
 from slws_lab.lab.project import Project, here
 
-COMPLETE, INCOMPLETE, INTERRUPTED = 0, 1, 130
+COMPLETE, INCOMPLETE = 0, 1
 
 
 def plan(study: str, launcher: str, only: list[str], probe: bool, workspace: Path | None, json: bool) -> None:
@@ -59,7 +59,7 @@ def _conclude(project: Project, outcome: Any, json: bool) -> None:
     state = make_plan(project)
     show.outcome(project, state, outcome, written, mirror, json)
     if outcome.interrupted:
-        raise typer.Exit(INTERRUPTED)
+        raise show.stopped(project, show.with_result(state))
     raise typer.Exit(INCOMPLETE if state.todo else COMPLETE)
 
 
@@ -101,7 +101,7 @@ def rerun(
         outcome, reruns = rerun_runs(project, name, launcher=launcher, replace=replace, watch=watch)
     show.reruns(reruns, outcome, json)
     if outcome.interrupted:
-        raise typer.Exit(INTERRUPTED)
+        raise Interrupted("stopped")
     if replace:
         write_report(project)
         _attach(project)
@@ -153,7 +153,7 @@ def train(
     record = project.record(next(iter(project.design.run_ids.values())))
     show.training(project, record, outcome, json)
     if outcome.interrupted:
-        raise typer.Exit(INTERRUPTED)
+        raise Interrupted("stopped; the training goes on from its checkpoint with the same command")
     raise typer.Exit(COMPLETE if record.done else INCOMPLETE)
 
 

@@ -75,12 +75,11 @@ def _say(asked: Asked, links: Links) -> None:
     from slws_lab.tracking.mirror_ui import is_loopback
 
     away: list[str] = []
-    projects = studies_with_runs(asked.root, asked.workspace.path, away=away)
+    found = studies_with_runs(asked.root, asked.workspace.path, away=away)
     for message in away:
         err.print(f"[yellow]{escape(message)}[/]", soft_wrap=True)
     line(f"MLflow UI: {_list(asked, links)}")
-    for project in projects:
-        name = project.study.spec.name
+    for name, project in {one.study.spec.name: one for one in found}.items():  # a recipe is one for each seed
         line(f"  {name}: {asked.address}/slws/studies/{name}")
         if (project.report_folder / "report.html").is_file():
             line(f"    report: {asked.address}/slws/reports/{name}/report.html")

@@ -6,13 +6,13 @@ from typing import Any
 
 import typer
 
-from slws_lab.cli import show_trials
+from slws_lab.cli import show, show_trials
 from slws_lab.cli.progress import progress
 from slws_lab.cli.show_data import waiting
 from slws_lab.errors import UserError
 from slws_lab.lab.project import Project
 
-COMPLETE, INCOMPLETE, INTERRUPTED = 0, 1, 130
+COMPLETE, INCOMPLETE = 0, 1
 
 
 def run(project: Project, options: dict[str, Any], json: bool) -> None:
@@ -41,7 +41,7 @@ def run(project: Project, options: dict[str, Any], json: bool) -> None:
     state = Standing.of(project)
     show_trials.outcome(state, outcome, confirmed, written, mirror, json)
     if interrupted:
-        raise typer.Exit(INTERRUPTED)
+        raise show.stopped(project, show_trials.tried(state))
     raise typer.Exit(COMPLETE if state.complete else INCOMPLETE)
 
 

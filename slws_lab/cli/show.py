@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -14,12 +15,13 @@ from rich.markup import escape
 from slws_lab.analysis import Undeclared
 from slws_lab.cli.show_plan import device_hours, plan_json, stale
 from slws_lab.cli.show_tables import draw
-from slws_lab.cli.terminal import as_json, err, line, out, table
+from slws_lab.cli.terminal import as_json, as_written, err, line, out, table, whole_words
+from slws_lab.errors import Interrupted
 from slws_lab.lab.planning import Plan
 from slws_lab.lab.project import Project, here
 from slws_lab.lab.triage import Cluster, Lost, clusters, lost
 from slws_lab.reports import Report, wording
-from slws_lab.spec import Arm
+from slws_lab.spec import Arm, study_argument
 from slws_lab.tracking import RunRecord
 
 if TYPE_CHECKING:  # what executes takes time to import
@@ -27,6 +29,7 @@ if TYPE_CHECKING:  # what executes takes time to import
 
 COLOURS = {"finished": "green", "diverged": "magenta", "failed": "red", "running": "yellow", "pending": "dim"}
 ARMS_SHOWN = 60  # nobody reads more on a screen
+TABLES_SHOWN = 3  # of one's own, in one line
 BROKEN_SHOWN = 5  # more would push the rest off the screen
 
 
@@ -38,23 +41,24 @@ def status(state: Plan, json: bool) -> None:
     metric = state.project.study.spec.metric
     shown, rest = _arms_shown(state)
     kinds = [kind for kind in COLOURS if any(state.counts(arm.id)[kind] for arm in shown)]
-    drawn = table("arm", *kinds, f"mean {metric.key}")
+    drawn, names = table("arm", *kinds, f"mean {metric.key}"), wording.row_names(state.project.design)
     for arm in shown:
         counts = state.counts(arm.id)
         values = [v for run in state.by_arm[arm.id] if (v := run.record.value(metric)) is not None]
         cells = [f"[{COLOURS[kind]}]{counts[kind]}[/]" if counts[kind] else "" for kind in kinds]
-        drawn.add_row(escape(arm.label), *cells, f"{sum(values) / len(values):.4g} (n={len(values)})" if values else "")
-    out.print(drawn)
+        mean = f"{wording.number(fmean(values), wording.decimals(metric))} (n={len(values)})" if values else ""
+        drawn.add_row(escape(names[arm.id]), *cells, mean)
+    out.print(whole_words(drawn, out.width))
     if rest:
         counts = Counter(run.record.status for arm in rest for run in state.by_arm[arm.id])
         line(f"and {len(rest)} further arms: {', '.join(f'{counts[kind]} {kind}' for kind in COLOURS if counts[kind])}; "
-             f"all of them: slws status {state.project.study.source.path} --json")  # fmt: skip
+             f"all of them: slws status {study_argument(state.project.study.source.path)} --json")  # fmt: skip
     _lost(lost(state), state.project)
     for run in state.runs:
         if run.record.differs:
             line(f"{run.run_id}: its attempts differ in their numbers; see `slws why {run.run_id}`")
     stale(state)
-    study = state.project.study.source.path
+    study = study_argument(state.project.study.source.path)
     _not_needed(state)
     line(f"{len(state.todo)} of {len(state.runs)} runs are missing: slws run {study}" if state.todo else "complete")
 
@@ -92,13 +96,8 @@ def outcome(project: Project, state: Plan, ended: Outcome, written: Any, mirror:
         views(written)
     _lost(ended.failed, project)
     if ended.interrupted:
-        line(
-            f"Stopped. What was running goes on from its checkpoint with the same command: slws run {project.study.source.path}"
-        )
         return
-    done = len(state.runs) - len(state.todo)
-    executed = wording.plural(ended.started, "run")
-    line(f"{executed} executed in {ended.seconds:.0f} s; {done} of {len(state.runs)} runs have a result.")
+    line(f"{wording.plural(ended.started, 'run')} executed in {ended.seconds:.0f} s; {with_result(state)}.")
     if ended.halted and (budget := project.study.spec.budget):
         hours = device_hours(budget.device_hours)
         line(f"The budget of {hours} ends it here; raise `budget` in the study to go on.")
@@ -109,6 +108,24 @@ def outcome(project: Project, state: Plan, ended: Outcome, written: Any, mirror:
         err.print(f"[yellow]{escape(mirror)}[/]", soft_wrap=True)
         return
     line("Browse the runs in MLflow:  " + ui_command(project))
+
+
+def with_result(state: Plan) -> str:
+    """Say how many runs of a study have a result."""
+    return f"{len(state.runs) - len(state.todo)} of {len(state.runs)} runs have a result"
+
+
+def stopped(project: Project, how_far: str) -> Interrupted:
+    """Return what ends a command that was running a study and was stopped.
+
+    Args:
+        project: The study.
+        how_far: How far it is, in words.
+    """
+    again = f"slws run {study_argument(project.study.source.path)}"
+    return Interrupted(
+        f"stopped; {how_far}. What was running goes on from its checkpoint with the same command: {again}"
+    )
 
 
 def reruns(done: list[Any], ended: Outcome, json: bool) -> None:
@@ -176,7 +193,7 @@ def explanation(known: Any, json: bool) -> None:
         line(str(one))
     drawn = table("what makes its id", "value")
     for name, value in known.canonical.items():
-        drawn.add_row(escape(name), escape(str(value)))
+        drawn.add_row(escape(name), escape(as_written(value)))
     out.print(drawn)
     for attempt in known.attempts:
         result = attempt.result() or {}
@@ -230,6 +247,7 @@ def training(project: Project, record: RunRecord, ended: Outcome, json: bool) ->
     line(f"{record.run_id}: {record.status}  ({project.workspace.run(record.run_id).path})")
     if ended.mirror:
         err.print(f"[yellow]{escape(ended.mirror)}[/]", soft_wrap=True)
+    line(f"Look at it:  slws why {record.run_id}{_elsewhere(project)}, {ui_command(project)}")
 
 
 def shipped(done: list[tuple[Project, Any]], json: bool) -> None:
@@ -304,17 +322,28 @@ def _cluster(cluster: Cluster, project: Project | None) -> None:
         return
     line(f"    {cluster.kind.todo}")
     if project is not None and not shut:
-        line(f"    retry: slws run {_relative(project.study.source.path)} --retry {cluster.kind.name}")
+        line(f"    retry: slws run {study_argument(_relative(project.study.source.path))} --retry {cluster.kind.name}")
 
 
 def _report_paths(project: Project) -> None:
     folder = _relative(project.report_folder)
     line(f"Report:  {folder}/report.html   ({folder}/: table.md, table.tex, table.html, records.csv, figures/)")
+    names = [table.name for table in project.study.spec.report.tables]
+    own = [name for name in names if (project.report_folder / "tables" / f"{name}.tex").is_file()]
+    label = f"slws:{project.study.spec.name}"
+    said = [f"{folder}/tables/{name}.tex \\label{{{label}-{name}}}" for name in own[:TABLES_SHOWN]]
+    if said:
+        line(f"Tables:  {', '.join([*said, *['...'] * (len(own) > TABLES_SHOWN)])}")
 
 
 def ui_command(project: Project) -> str:
+    return "slws ui" + _elsewhere(project)
+
+
+def _elsewhere(project: Project) -> str:
+    """Return the option that names a workspace which is not the one of the current folder."""
     own = project.workspace.path != here()[1].path
-    return "slws ui" + (f" --workspace {_relative(project.workspace.path)}" if own else "")
+    return f" --workspace {_relative(project.workspace.path)}" if own else ""
 
 
 def _relative(path: Path) -> Path:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
 from slws_lab.analysis import Prospects
-from slws_lab.analysis.power import MAX_SEEDS, POWER
-from slws_lab.cli.terminal import as_json, line, out, table
+from slws_lab.analysis.power import MAX_SEEDS, POWER, Reach
+from slws_lab.cli.terminal import as_json, line, out, table, whole_words
 from slws_lab.lab.planning import Plan
 from slws_lab.reports import wording
-from slws_lab.spec import Arm, Recipe, StudySpec
+from slws_lab.spec import Arm, Recipe, StudySpec, study_argument
+
+NAMED = 3  # arms in one sentence
 
 if TYPE_CHECKING:  # what foresees and executes takes time to import
     from slws_lab.lab.foreseeing import Outlook
@@ -39,7 +42,7 @@ def plan(state: Plan, ahead: Outlook, json: bool) -> None:
     for duplicate in design.duplicates:
         line(f"{duplicate.settings} gives the same training as '{design.arm(duplicate.arm).label}': run once")
     stale(state)
-    line(f"run it: slws run {state.project.study.source.path}" if state.todo else "nothing to run")
+    line(f"run it: slws run {study_argument(state.project.study.source.path)}" if state.todo else "nothing to run")
 
 
 def stale(state: Plan) -> None:
@@ -66,7 +69,7 @@ def plan_json(state: Plan) -> dict[str, Any]:
         for run in state.runs
     ]  # fmt: skip
     return {"study": state.project.study.spec.name, "seeds": design.seeds, "first_seeds": design.first_seeds, "arms": arms,
-            "runs": runs, "todo": len(state.todo), "most_runs": len(design.arms) * len(design.seeds),
+            "runs": runs, "todo": len(state.todo), "most_runs": len(design.run_ids),
             "excluded": design.excluded, "duplicates": [asdict(d) for d in design.duplicates]}  # fmt: skip
 
 
@@ -84,7 +87,7 @@ def _outlook_json(ahead: Outlook) -> dict[str, Any]:
 def _arms(state: Plan, ahead: Outlook) -> Any:
     design, known = state.project.design, ahead.cost.per_arm
     drawn = table("arm", "role", "compared to", "params", "done", "to run", *(["a run takes"] if known else []))
-    names = wording.arm_names(design)
+    names, rows = wording.arm_names(design), wording.row_names(design)
     selected = {run.arm.id for run in state.runs}
     for arm in design.arms:
         if arm.id not in selected:
@@ -93,9 +96,9 @@ def _arms(state: Plan, ahead: Outlook) -> Any:
         counts = state.counts(arm.id)
         done = counts["finished"] + counts["diverged"]
         takes = _duration(known[arm.id].seconds.likely) if arm.id in known else wording.NOTHING
-        drawn.add_row(escape(arm.label), _role(arm), escape("; ".join(references)), _params(state.facts[arm.id]),
+        drawn.add_row(escape(rows[arm.id]), _role(arm), escape("; ".join(references)), _params(state.facts[arm.id]),
                       str(done), str(sum(counts.values()) - done), *([takes] if known else []))  # fmt: skip
-    return drawn
+    return whole_words(drawn, out.width)
 
 
 def _params(facts: dict[str, Any]) -> str:
@@ -105,15 +108,17 @@ def _params(facts: dict[str, Any]) -> str:
 
 def _size(state: Plan) -> str:
     """Say how many runs there are; of seeds as needed, how many at most."""
-    design, arms = state.project.design, wording.plural(len({run.arm.id for run in state.runs}), "arm")
+    design, selected = state.project.design, {run.arm.id: run.arm for run in state.runs}
+    arms = wording.plural(len(selected), "arm")
     runs = f"{wording.plural(len(state.runs), 'run')}, {len(state.todo)} to run"
     if design.first_seeds is not None:
         most = len(design.arms) * len(design.seeds)
         return (
             f"{arms} x {len(design.first_seeds)} to {len(design.seeds)} seeds, as needed: {runs}; {most} runs at most"
         )
-    seeds = ", ".join(map(str, design.seeds)) if len(design.seeds) <= 10 else wording.plural(len(design.seeds), "seed")
-    return f"{arms} x {wording.plural(len(design.seeds), 'seed')} ({seeds}): {runs}"
+    own = {design.seeds_of(arm_id) for arm_id in selected}
+    named = f" ({', '.join(map(str, *own))})" if len(own) == 1 and len(*own) <= 10 else ""
+    return f"{arms} x {wording.seeds(design, selected.values())}{named}: {runs}"
 
 
 def _cost(state: Plan, ahead: Outlook) -> list[str]:
@@ -134,9 +139,8 @@ def _cost(state: Plan, ahead: Outlook) -> list[str]:
         )
     said += ahead.packed
     if cost.unknown:
-        arms = "any arm" if len(cost.unknown) == len({run.arm.id for run in state.todo}) else ", ".join(cost.unknown)
         probe = "; `slws plan STUDY --probe` measures a few steps" if _can_be_probed(state) else ""
-        said.append(f"cost of {arms}: not known before a run of it has finished{probe}")
+        said.append(f"cost of {_unknown(state, cost.unknown)} has finished{probe}")
     if state.todo:
         more = ", the files of the command not counted" if cost.more_files else ""
         said.append(f"disk: {cost.disk_gb:.2g} GB to come{more}, {cost.free_gb:.4g} GB free")
@@ -149,6 +153,17 @@ def _cost(state: Plan, ahead: Outlook) -> list[str]:
             f"budget: {device_hours(ahead.budget)}, {ahead.spent:.3g} spent; running stops before it is exceeded{short}"
         )
     return said
+
+
+def _unknown(state: Plan, labels: Sequence[str]) -> str:
+    """Say of which arms nobody knows the cost; of many it names the first few."""
+    if len(labels) == len({run.arm.id for run in state.todo}):
+        return "any arm: not known before a run of it"
+    short = wording.arm_names(state.project.design)
+    names = [short[arm.id] for arm in state.project.design.arms if arm.label in labels]
+    if len(names) == 1:
+        return f"{names[0]}: not known before a run of it"
+    return f"{len(names)} arms ({'; '.join([*names[:NAMED], *['...'] * (len(names) > NAMED)])}): not known before a run of each"
 
 
 def _can_be_probed(state: Plan) -> bool:
@@ -164,19 +179,9 @@ def _prospects(spec: StudySpec, ahead: Prospects) -> list[str]:
     contrasts = wording.plural(ahead.contrasts, "contrast") + (
         " in the largest block" if rules.family == "block" else ""
     )
-    seeds = wording.plural(ahead.seeds, "seed")
-    if ahead.smallest is None:
-        return [f"{contrasts}; {seeds}: no verdict is given under 3"]
-    size = ahead.smallest_in_unit
-    unit = "" if size is None else f", now {wording.sized(float(f'{size:.3g}'), spec.metric)}"
-    how = (
-        "at the last look, corrected for all"
-        if spec.adaptive
-        else f"at Holm's first step, alpha {rules.alpha:g}/{ahead.contrasts}"
-    )
-    said = [f"{contrasts}; {seeds} find a mean difference of {ahead.smallest:.3g} standard deviations of the paired differences{unit} "
-            f"({chance} {how})"]  # fmt: skip
-    if rules.margin is None:
+    others = [f"elsewhere {_found(spec, other, ahead.spread)}" for other in ahead.others]
+    said = [f"{contrasts}; {_found(spec, ahead, ahead.spread)}", *others]
+    if rules.margin is None or all(reach.smallest is None for reach in (ahead, *ahead.others)):
         return said
     margin = f"the margin of {wording.sized(rules.margin, spec.metric)}"
     if ahead.spread is None:
@@ -185,6 +190,23 @@ def _prospects(spec: StudySpec, ahead: Prospects) -> list[str]:
         return [*said, f"{margin} needs more than {MAX_SEEDS} seeds to show arms equivalent that are ({chance})"]
     needs = wording.plural(ahead.margin_seeds, "seed")
     return [*said, f"{margin} needs {needs} to show arms equivalent that are ({chance})"]
+
+
+def _found(spec: StudySpec, reach: Reach, spread: float | None) -> str:
+    """Say what contrasts of so many seeds find, in the metric's unit too where the spread of their pairs is known."""
+    seeds, rules = wording.plural(reach.seeds, "seed"), spec.comparisons
+    if reach.smallest is None:
+        return f"{seeds}: no verdict is given under 3"
+    unit = "" if spread is None else f", now {wording.sized(float(f'{reach.smallest * spread:.3g}'), spec.metric)}"
+    how = (
+        "at the last look, corrected for all"
+        if spec.adaptive
+        else f"at Holm's first step, alpha {rules.alpha:g}/{reach.contrasts}"
+    )
+    return (
+        f"{seeds} find a mean difference of {reach.smallest:.3g} standard deviations of the paired differences{unit} "
+        f"({POWER:.0%} power {how})"
+    )
 
 
 def _role(arm: Arm) -> str:

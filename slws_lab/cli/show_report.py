@@ -13,7 +13,7 @@ from slws_lab.lab.project import Project
 from slws_lab.lab.reporting import RECORDS, Results
 
 if TYPE_CHECKING:
-    from slws_lab.lab.checking import Checked, Finding
+    from slws_lab.lab.checking import Checked, Finding, Outdated
 
 LISTED = 8  # findings of a kind that are shown
 TITLES = {
@@ -60,9 +60,15 @@ def checked(project: Project, found: Checked, json: bool) -> None:
             f"[green]up to date:[/] {escape(project.study.spec.name)}, {found.runs} runs, {len(found.files)} files",
             soft_wrap=True,
         )
+        return
+    of = escape(project.study.spec.name)
+    if found.to_copy:
+        names = ", ".join(dict.fromkeys(one.path for one in found.to_copy))
+        out.print(f"[red]not what the report of {of} says:[/] {escape(names)}", soft_wrap=True)
     else:
-        out.print(f"[red]not up to date:[/] {escape(project.study.spec.name)}", soft_wrap=True)
-        line(_todo(project, found))
+        out.print(f"[red]not up to date:[/] {of}", soft_wrap=True)
+    for todo in _todo(project, found):
+        line(f"To do: {todo}")
 
 
 def _listed(title: str, findings: Sequence[Finding]) -> None:
@@ -73,13 +79,22 @@ def _listed(title: str, findings: Sequence[Finding]) -> None:
         line(f"    and {len(findings) - LISTED} more (--json lists all)")
 
 
-def _todo(project: Project, found: Checked) -> str:
+def _todo(project: Project, found: Checked) -> list[str]:
     from slws_lab.lab.checking import OF_THE_RUNS
     from slws_lab.spec.handoff import known_as
 
     name = known_as(project.study)
     if any(one.kind == "tampered" for one in found.findings):
-        return "To do: `slws verify` says how to mend the runs; a new report would print what they say now"
-    if all(one.kind in OF_THE_RUNS for one in found.findings):
-        return f"To do: `slws run {name}` (with --refresh for mixed code), or live with it: the report is as it would be made now"
-    return f"To do: `slws report {name}` makes it anew; then copy its tables again"
+        return ["`slws verify` says how to mend the runs; a new report would print what they say now"]
+    of_runs = any(one.kind in OF_THE_RUNS for one in found.findings)
+    todo = [f"copy {_whole_or_part(one)} again" for one in found.to_copy]
+    if of_runs and (todo or all(one.kind in OF_THE_RUNS for one in found.findings)):
+        run = (
+            f"`slws run {name}` (with --refresh for mixed code), or live with it: the report is as it would be made now"
+        )
+        return [run, *todo]
+    return todo or [f"`slws report {name}` makes it anew; then copy its tables again"]
+
+
+def _whole_or_part(one: Outdated) -> str:
+    return f"table {one.part} of {one.source} into {one.path}" if one.part else f"{one.source} to {one.path}"

@@ -14,7 +14,7 @@ from slws_lab.lab.standing import Standing
 from slws_lab.reports import wording
 from slws_lab.reports.search import words as search_words
 from slws_lab.search.trial import front
-from slws_lab.spec import level_text
+from slws_lab.spec import level_text, study_argument
 from slws_lab.spec.dimension import Dimension
 from slws_lab.spec.levels import Level, NamedLevel
 
@@ -60,9 +60,9 @@ def plan(state: Standing, ahead: Outlook, json: bool) -> None:
     if ahead.obstacle:
         line(f"it cannot run here: {ahead.obstacle}")
     line(
-        f"{_tried(state)}; run it: slws run {study.source.path}"
+        f"{tried(state)}; run it: slws run {study_argument(study.source.path)}"
         if state.trials
-        else f"run it: slws run {study.source.path}"
+        else f"run it: slws run {study_argument(study.source.path)}"
     )
 
 
@@ -83,14 +83,14 @@ def status(state: Standing, json: bool) -> None:
     for trial in state.trials:
         if trial.state in ("failed", "infeasible"):
             line(f"trial {trial.number} {trial.state}: {_short_cause(trial.cause)}")
-    line(_tried(state) + (f"; the search has ended: {state.ended}" if state.ended else ""))
+    line(tried(state) + (f"; the search has ended: {state.ended}" if state.ended else ""))
     if state.confirmation is not None:
         again = state.confirmation
         missing = f"{len(again.todo)} of {len(again.runs)} runs are missing" if again.todo else "complete"
         line(f"confirmation {again.project.study.spec.name}: {missing}")
         for run in _unfinished(again.runs):
             line(f"    {run.arm.label} · seed {run.seed} {run.record.status}: {_short_cause(run.record.cause)}")
-    line("complete" if state.complete else f"go on: slws run {state.project.study.source.path}")
+    line("complete" if state.complete else f"go on: slws run {study_argument(state.project.study.source.path)}")
 
 
 def outcome(
@@ -108,15 +108,12 @@ def outcome(
         })  # fmt: skip
         return
     if ended.interrupted or (confirmed is not None and confirmed.outcome.interrupted):
-        line(
-            f"Stopped. What was running goes on from its checkpoint with the same command: slws run {study.source.path}"
-        )
         return
     if written is not None:
         views(written)
     if confirmed is not None:
         _confirmed(confirmed, state)
-    line(f"{wording.plural(ended.started, 'trial')} drawn in {ended.seconds:.0f} s; {_tried(state)}.")
+    line(f"{wording.plural(ended.started, 'trial')} drawn in {ended.seconds:.0f} s; {tried(state)}.")
     _failed(ended.failed)
     _failed(confirmed.outcome.failed if confirmed is not None else (), "confirmation: ")
     if written is not None:
@@ -197,7 +194,7 @@ def _table(state: Standing) -> None:
         )
 
 
-def _tried(state: Standing) -> str:
+def tried(state: Standing) -> str:
     most = f" of {state.search.trials}" if state.search.trials is not None else ""
     by_state = ", ".join(f"{count} {name}" for name, count in sorted(state.counts.items()))
     return f"{len(state.trials)}{most} trials" + (f" ({by_state})" if by_state else "")

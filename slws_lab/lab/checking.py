@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,21 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Outdated:
+    """A copy that is not what the report says.
+
+    Attributes:
+        path: The file.
+        source: The report's file that it is a copy of.
+        part: Label or id of the table, where the file holds that among other text; empty for the whole file.
+    """
+
+    path: str
+    source: str
+    part: str
+
+
+@dataclass(frozen=True)
 class Checked:
     """What a check found.
 
@@ -61,6 +76,7 @@ class Checked:
         files: The files that were compared with what would be made now.
         unchecked: Files that were given and of which nothing shows that they are the report's.
         notes: What could not be looked at, and why.
+        to_copy: What is to be copied again, see `Outdated`, where the report itself is as it would be made now; else empty.
     """
 
     findings: tuple[Finding, ...]
@@ -69,6 +85,7 @@ class Checked:
     files: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    to_copy: tuple[Outdated, ...] = ()
 
     @property
     def up_to_date(self) -> bool:
@@ -142,16 +159,21 @@ def _compared(
     compared = [*(there if made else ()), *others]
     found += _tampered(project)
     found += _changes(made.runs, runs(table, rows=not edited)) if made else ()  # another study gives other rows to all
-    for copy in compared:
-        found += _differing(copy, _shown(project, copy.path), _own(project, made, copy.name))
+    differ = {
+        copy: [*_differing(copy, _shown(project, copy.path), _own(project, made, copy.name))] for copy in compared
+    }
+    found += chain.from_iterable(differ.values())
     found += [*_only_one(project, made, now), *_said(project, made, now)] if made else ()
-    found += edited if found else ()
+    wrong = {copy: differ[copy] for copy in others if differ[copy]}
+    only_copies = {*found} == {*chain.from_iterable(wrong.values())}
+    found += () if only_copies else edited
     found += _of_runs(project, table)
     if project.study.spec.search is not None:
         found += _confirmation(project)
     looked = tuple(dict.fromkeys(_shown(project, copy.path) for copy in compared))
     return Checked(_ordered(found), results.source, len(table.records), looked,
-                   tuple(_shown(project, path) for path in unchecked), (results.lost,) if results.lost else ())  # fmt: skip
+                   tuple(_shown(project, path) for path in unchecked), (results.lost,) if results.lost else (),
+                   tuple(_outdated(project, copy) for copy in wrong) if only_copies else ())  # fmt: skip
 
 
 def _as_written(
@@ -275,6 +297,10 @@ def _differing(copy: Copy, where: str, own: bytes) -> Iterator[Finding]:
         )
 
 
+def _outdated(project: Project, copy: Copy) -> Outdated:
+    return Outdated(_shown(project, copy.path), _shown(project, project.report_folder / copy.name), copy.part)
+
+
 def _only_one(project: Project, made: Manifest, now: Mapping[str, bytes]) -> Iterator[Finding]:
     """Yield the files that only the report has, or only what would be made now, and those that an earlier report left."""
     folder = project.report_folder
@@ -331,9 +357,8 @@ def _of_runs(project: Project, table: ResultTable) -> Iterator[Finding]:
 def _unfinished(table: ResultTable) -> Iterator[Finding]:
     for arm in table.design.arms:
         due = {record.run_id: record for record in looks.due(table, arm.id)}
-        seeds = {
-            seed: due[run_id] for seed in table.design.seeds if (run_id := table.record(arm.id, seed).run_id) in due
-        }
+        own = ((seed, table.record(arm.id, seed).run_id) for seed in table.design.seeds_of(arm.id))
+        seeds = {seed: due[run_id] for seed, run_id in own if run_id in due}
         missing = [f"{seed} ({record.status})" for seed, record in seeds.items() if record.status not in FINAL]
         if missing:
             yield Finding("unfinished", arm.label, f"{len(missing)} of {len(due)} seeds are missing: {_some(missing)}")

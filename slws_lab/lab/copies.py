@@ -13,6 +13,20 @@ from slws_lab.reports.manifest import NAME
 
 ENVIRONMENT = re.compile(r"\\begin\{table\*?\}.*?\\end\{table\*?\}", re.DOTALL)
 DRAWN = (".png", ".svg", ".pdf")
+BY_LATEX = (
+    ".aux",
+    ".log",
+    ".out",
+    ".bbl",
+    ".blg",
+    ".fls",
+    ".fdb_latexmk",
+    ".synctex.gz",
+    ".toc",
+    ".lof",
+    ".lot",
+    ".pdf",
+)
 LABEL = re.compile(r"\\label\{(slws:[^}]*)\}")
 FIGURE = re.compile(r'<figure[^>]*\bid="(table-[^"]*)".*?</figure>', re.DOTALL)
 COMMENT = re.compile(r"^[ \t]*%.*\n?", re.MULTILINE)  # a line of LaTeX that is not printed
@@ -39,7 +53,7 @@ class Copy:
 
 
 def copies(given: Sequence[Path], now: Mapping[str, bytes], study: str) -> tuple[list[Copy], list[Path]]:
-    """Return what among files elsewhere belongs to a report, and the files that do not.
+    """Return what among files elsewhere belongs to a report, and the files that do not, but for what LaTeX leaves in a folder.
 
     A LaTeX table belongs to it by its label, an HTML table by its id. Any other file by its name, since it was given itself; within a
     folder only if something shows it, since the files of all studies are called alike: see `_whose`.
@@ -61,7 +75,13 @@ def copies(given: Sequence[Path], now: Mapping[str, bytes], study: str) -> tuple
         raise UserError(f"none of the {len(paths)} files given is of the report of {study}", where=", ".join(map(str, given)),
                         allowed=f"files with the names of its own ({names}, ...), "
                         f"or LaTeX and HTML that holds its tables (\\label{{slws:{study}}}, ...)")  # fmt: skip
-    return [copy for own in found.values() for copy in own], [path for path, own in found.items() if not own]
+    left = [path for path, own in found.items() if not own and (path == paths[path] or not _is_by_latex(path, known))]
+    return [copy for own in found.values() for copy in own], left
+
+
+def _is_by_latex(path: Path, known: Mapping[str, bytes]) -> bool:
+    """Say whether a file is one that LaTeX makes, and not called like one of a report's."""
+    return path.name.endswith(BY_LATEX) and path.name not in {Path(name).name for name in known}
 
 
 def _files(given: Path) -> Iterator[Path]:

@@ -8,6 +8,7 @@ import re
 from importlib import resources
 from pathlib import Path
 from string import Template
+from textwrap import indent
 
 from slws_lab.errors import UserError, nearest
 from slws_lab.spec import AnyRecipe, Recipe, Study, expand, find_root, load_any_recipe, load_study, resolve_stages
@@ -15,6 +16,12 @@ from slws_lab.spec.search_checks import check_search
 from slws_lab.tracking import write_text
 
 RECIPE = "experiments/shufflemamba_micro_digits.yaml"  # in the root; where there is none, --recipe must name one
+SMALLEST = """\
+kind: train
+model: {name: shufflemamba_micro}
+data: {name: digits, val_fraction: 0.2}
+train: {epochs: 10, batch_size: 64, lr: 8e-3, warmup_epochs: 1}
+"""
 TEMPLATES = ("probability", "schedules", "components", "sizes", "labels", "decay", "search")
 
 
@@ -77,7 +84,8 @@ def _place(root: Path, recipe: Path | None) -> Path:
     """Return the path of the recipe, which must lie in the root."""
     if recipe is None and not (root / RECIPE).is_file():
         raise UserError(f"no {RECIPE} here, so there is no recipe to start from", where=str(root),
-                        todo="name one: --recipe PATH")  # fmt: skip
+                        todo="name one: --recipe PATH; a whole one, to be saved in the project (as experiments/digits.yaml):\n"
+                        + indent(SMALLEST.rstrip(), " " * 4))  # fmt: skip
     place = recipe or root / RECIPE
     if not place.resolve().is_relative_to(root.resolve()):
         raise UserError("the recipe lies outside the project", where=str(place), allowed=f"a path within {root}")

@@ -87,7 +87,11 @@ def _disk(root: Path) -> Finding:
 def _git(root: Path) -> Finding:
     state = provenance.git_state(root)
     if state["commit"] is None:
-        return Finding("git", False, f"{root} is no git repository, so runs cannot name the commit that made them")
+        return Finding(
+            "git",
+            True,
+            f"{root} is no git repository: runs name the code that made them by its digest, not by a commit",
+        )
     return Finding(
         "git", True, f"commit {state['commit'][:12]}" + (", with uncommitted changes" if state["dirty"] else "")
     )

@@ -132,6 +132,7 @@ def execute(place: Place, batches: Iterable[Batch]) -> Outcome:
     try:
         for batch in batches:
             if not watched.total:
+                place.project.workspace.make()
                 shipping.start()
             watched.add(batch.tasks)
             halted = not _work_off(place, watched, alone=batch.alone)

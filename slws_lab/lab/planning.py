@@ -14,6 +14,7 @@ from slws_lab.lab import science
 from slws_lab.lab.freshness import Present
 from slws_lab.lab.naming import begins
 from slws_lab.lab.project import Project
+from slws_lab.reports import wording
 from slws_lab.spec import Arm, level_text, short_names
 from slws_lab.tracking import FINAL, RunRecord
 
@@ -60,11 +61,8 @@ class Plan:
     def possible(self) -> tuple[PlannedRun, ...]:
         """Runs that the study may still want later, as its results will have it: of seeds as needed."""
         wanted = {run.run_id for run in self.runs}
-        every = _of(
-            self.project,
-            self.table,
-            dict.fromkeys((arm.id for arm in self.project.design.arms), len(self.project.design.seeds)),
-        )
+        design = self.project.design
+        every = _of(self.project, self.table, {arm.id: len(design.seeds_of(arm.id)) for arm in design.arms})
         return tuple(run for run in every if run.run_id not in wanted and run.todo)
 
     @cached_property
@@ -140,7 +138,8 @@ def _level(run: PlannedRun, name: str) -> str:
 def find_runs(project: Project, name: str) -> tuple[list[PlannedRun], bool]:
     """Return the runs that RUN or ARM on the command line means, and whether it named an arm.
 
-    A run is named by its id or the start of it, an arm by its label, its id, or the start of that.
+    A run is named by its id or the start of it, an arm by its label, by what it changes of the baseline (as tables and figures name it),
+    by its id, or by the start of that.
 
     Raises:
         UserError: Nothing, or more than one thing, has that name.
@@ -148,14 +147,17 @@ def find_runs(project: Project, name: str) -> tuple[list[PlannedRun], bool]:
     runs = _runs(project, ResultTable.of(project.study, project.design, project.workspace))
     by_run = [run for run in runs if run.run_id == name] or [run for run in runs if begins(run.run_id, name)]
     arms = {run.arm.id: run.arm for run in runs}
-    by_arm = [a for a in arms.values() if name in (a.label, a.id)] or [
-        a for a in arms.values() if a.id.startswith(name)
-    ]
+    names = wording.arm_names(project.design)
+    by_arm = (
+        [a for a in arms.values() if name in (a.label, a.id)]
+        or [a for a in arms.values() if name == names[a.id]]
+        or [a for a in arms.values() if a.id.startswith(name)]
+    )
     if name and len(by_arm) == 1:
         return [run for run in runs if run.arm.id == by_arm[0].id], True
     if name and len(by_run) == 1:
         return by_run, False
-    known = [arm.label for arm in arms.values()] + [run.run_id for run in runs]
+    known = [arm.label for arm in arms.values()] + list(names.values()) + [run.run_id for run in runs]
     what = "more than one run or arm begins so" if by_run or by_arm else "no run or arm of this study"
     raise UserError(f"'{name}': {what}", allowed="a run id, an arm's label or id, or the start of an id",
                     todo=nearest(name, known) or "`slws plan STUDY` lists the arms, `slws status STUDY --json` the run ids")  # fmt: skip

@@ -87,12 +87,14 @@ def check(project: Project, asked: Asked | None = None) -> dict[str, dict[str, A
             recipe["models"] for recipe in recipes
         )  # what a user's file does to a process must reach no other recipe's run
         answers = (asked(question) if asked and not foreign else None) or ask("training", question)
+        alike = 1 < len(answers) == len(arms) and all(answer == answers[0] for answer in answers)
         for arm, answer in zip(new.values(), answers, strict=True):
             if "error" in answer:
                 error = answer["error"]
-                place = where_set(project.study, error["where"], arm.settings)
+                place = where_set(project.study, error["where"], arm.settings, alike=alike)
                 raise UserError(error["given"], where=place, allowed=error["allowed"], todo=error["todo"])
         known |= dict(zip(new, answers, strict=True))
+        project.workspace.make()
         write_json(path, known)
     return {arm.id: known[text] for text, arm in arms.items()}
 

@@ -99,6 +99,7 @@ class _Search:
         started, interrupted, halted = time.monotonic(), False, False
         try:
             self._retry_failed()
+            self._project.workspace.make()
             self._shipping.start()
             halted = not self._work()
             tidy(self._project)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from html.parser import HTMLParser
-from itertools import accumulate
 
 from slws_lab.reports.formats.latex_text import LATEX
 
@@ -98,20 +97,18 @@ def _of_grid(found: Grid, expected: Grid) -> Iterator[Difference]:
 def _names(rows: Sequence[dict[int, str]]) -> list[str]:
     """Name each row by its first text; where other rows have that too, by the cells that tell it from them, the leftmost of such."""
     firsts = [next((place for place, text in row.items() if text), 0) for row in rows]
-    whole = list(accumulate(zip(firsts, rows, strict=True), _merged, initial={}))[1:]
+    whole: list[dict[int, str]] = []
+    for row, first in zip(
+        rows, firsts, strict=True
+    ):  # before a row's first text, cells of the row above are merged into it
+        upper = {place: text for place, text in (whole[-1] if whole else {}).items() if place < first}
+        whole.append(upper | {place: text for place, text in row.items() if place >= first})
 
     @cache
     def counted(places: tuple[int, ...]) -> Times:
         return Counter(tuple(map(row.get, places)) for row in whole)
 
     return [_name(row, first, counted) for row, first in zip(whole, firsts, strict=True)]
-
-
-def _merged(above: dict[int, str], row: tuple[int, dict[int, str]]) -> dict[int, str]:
-    """Return a row's cells, before its first text those of the row above: there cells are merged."""
-    first, cells = row
-    upper = {place: text for place, text in above.items() if place < first}
-    return upper | {place: text for place, text in cells.items() if place >= first}
 
 
 def _name(row: dict[int, str], first: int, counted: Callable[[tuple[int, ...]], Times]) -> str:

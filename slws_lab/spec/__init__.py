@@ -8,7 +8,16 @@ from slws_lab.spec.factors import matches, short_names
 from slws_lab.spec.identity import IDENTITY_VERSION, canonical, digest, dotted, flatten, run_id
 from slws_lab.spec.kinds import AnyRecipe, AnyRun, parse_recipe, parse_run
 from slws_lab.spec.levels import Factor, brief, level_text
-from slws_lab.spec.load import Study, find_root, find_study, load_any_recipe, load_recipe, load_study, study_of_recipe
+from slws_lab.spec.load import (
+    Study,
+    find_root,
+    find_study,
+    load_any_recipe,
+    load_recipe,
+    load_study,
+    study_argument,
+    study_of_recipe,
+)
 from slws_lab.spec.metric import Metric
 from slws_lab.spec.places import where_set
 from slws_lab.spec.recipe import (
@@ -86,6 +95,7 @@ __all__ = [
     "resolve_stages",
     "run_id",
     "short_names",
+    "study_argument",
     "study_of_recipe",
     "total_epochs",
     "where_set",

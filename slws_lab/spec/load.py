@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -56,10 +57,19 @@ class Study:
 
 def find_root(start: Path) -> Path:
     """Return the nearest folder at or above `start` that holds pyproject.toml or .slws, else the current folder."""
-    for folder in (start, *start.parents):
-        if (folder / "pyproject.toml").is_file() or (folder / ".slws").is_dir():
-            return folder
-    return Path.cwd()
+    return _project_around(start) or Path.cwd()
+
+
+def _project_around(start: Path) -> Path | None:
+    """Return the nearest folder at or above `start` that holds pyproject.toml or .slws; None if there is none."""
+    around = (start, *start.parents)
+    return next((one for one in around if (one / "pyproject.toml").is_file() or (one / ".slws").is_dir()), None)
+
+
+def study_argument(path: Path) -> str:
+    """Return what STUDY on the command line may be for a study's file: its name if `find_study` finds it by that, else its path."""
+    named = find_root(Path.cwd()) / "studies" / f"{path.stem}.yaml"
+    return path.stem if path.resolve() == named.resolve() else str(path)
 
 
 def find_study(name: str) -> Path:
@@ -94,12 +104,20 @@ def load_study(path: Path) -> Study:
     recipe_path = path.parent / spec.recipe
     if not recipe_path.resolve().is_relative_to(root.resolve()):
         raise UserError(f"the recipe {spec.recipe!r} lies outside the project", where=source.where(("recipe",)),
-                        allowed=f"a path within {root}")  # fmt: skip
+                        allowed=f"a path within {root}", todo=_to_hold(path.resolve(), recipe_path.resolve()))  # fmt: skip
     if not recipe_path.is_file():
         near = nearest(recipe_path.name, [p.name for p in recipe_path.parent.glob("*.yaml")])
         raise UserError(f"no recipe {spec.recipe!r}", where=source.where(("recipe",)),
                         allowed="a path relative to the study file", todo=near)  # fmt: skip
     return Study(spec, root, source, read(recipe_path))
+
+
+def _to_hold(study: Path, recipe: Path) -> str:
+    """Say how a study that is in no project comes to be in one together with its recipe; nothing if it is in one."""
+    if _project_around(study.parent) is not None:
+        return ""
+    both = os.path.commonpath([study.parent, recipe.parent])
+    return f"put an empty pyproject.toml into the folder that holds both, {both}, or give the command there"
 
 
 def load_any_recipe(path: Path) -> AnyRecipe:

@@ -16,22 +16,30 @@ def locate(error: ValidationError, study: Study, settings: Settings) -> UserErro
     return explain(error, study.recipe) if place is None else explain(error, study.source, place)
 
 
-def where_set(study: Study, field: str, settings: Settings) -> str:
-    """Say where a field of an arm's recipe got its value: a level, `set`, or the recipe's own file."""
+def where_set(study: Study, field: str, settings: Settings, *, alike: bool = False) -> str:
+    """Say where a field of an arm's recipe got its value: a level, `set`, or the recipe's own file.
+
+    Args:
+        study: The study.
+        field: The field.
+        settings: The arm's.
+        alike: Whether all arms are refused alike, so that a level which sets only a part of the field is not at fault.
+    """
     if field.startswith("resources."):
         return study.source.where(tuple(field.split(".")))
-    place = _origin(study, field, settings)
+    place = _origin(study, field, settings, alike=alike)
     if study.command and field in study.command.fields:
         field = f"fields.{field}.value"
     return study.recipe.where_field(field) if place is None else study.source.where(place)
 
 
-def _origin(study: Study, field: str, settings: Settings) -> Loc | None:
+def _origin(study: Study, field: str, settings: Settings, *, alike: bool = False) -> Loc | None:
     """Return the place in the study of what set a field, or a part of it; None if it stands in the recipe."""
     own = _places(study, settings)
     known = {name: ("set", name) for name in study.spec.set} | own
     for name in sorted(known, key=lambda name: (name not in own, -len(name))):
-        if field == name or field.startswith(name + ".") or (field and name.startswith(field + ".")):
+        part = field and name.startswith(field + ".") and not (alike and name in own)
+        if field == name or field.startswith(name + ".") or part:
             return known[name]
     return None
 

@@ -19,6 +19,16 @@ from slws_lab.tracking.claim import ask_to_stop
 from slws_lab.tracking.files import Damaged, read_json, refusal, sweep, temporary_for, write_json, write_text, writing
 
 FINAL = ("finished", "diverged")
+OURS = {
+    "cache",
+    "jobs",
+    "measuring",
+    "mirror",
+    "mlartifacts",
+    "mlflow.db",
+    "runs",
+    "searches",
+}  # what a workspace holds
 
 
 @dataclass(frozen=True)
@@ -234,6 +244,11 @@ class Workspace:
     """The `.slws` folder of a project: run folders, the mirror's state, jobs. Nothing in it needs to be committed."""
 
     path: Path
+
+    def make(self) -> None:
+        """Make the folder with a `.gitignore` that keeps it out of git; one that holds anything which is not ours is left as it is."""
+        if {path.name for path in self.path.glob("*")} <= OURS:
+            write_text(self.path / ".gitignore", "*\n")
 
     def run(self, run: AnyRun | str) -> RunFolder:
         """Return a run's folder by its spec or id; it need not exist."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeGuard
+from typing import Any, TypeGuard
 
 import timm
 import torch
@@ -21,6 +22,7 @@ from slws_lab.spec.weights import digest_of
 from slws_lab.training.foreign import load_model_files
 
 BLOCK_LISTS = ("layers", "blocks")
+OFFERED = ("img_size", "drop_path_rate")  # what a model gets besides, where it takes it
 _DATA = data.LastLoaded()
 MOST_DIFFERING = 0.1  # tensors that only a checkpoint or only the model has, as a share of those that both have
 
@@ -119,12 +121,14 @@ def build_model(recipe: Recipe, shape: Shape, scan_backend: str, root: Path) -> 
             "the scan back-end is no part of a model", where="model.args", todo="set `resources: {scan: NAME}`"
         )
     arguments: dict[str, Any] = {"num_classes": shape.classes, "in_chans": shape.channels}
-    if recipe.model.drop_path or _takes(timm.model_entrypoint(name), "drop_path_rate"):
+    ours = name in slws_lab.models.NAMES
+    taken = OFFERED if ours else _taken(timm.model_entrypoint(name), json.dumps({**arguments, **args}))
+    if recipe.model.drop_path or "drop_path_rate" in taken:
         arguments["drop_path_rate"] = recipe.model.drop_path  # 0 too: some models have another default
-    if name in slws_lab.models.NAMES:
-        arguments |= {"img_size": shape.size, "scan": scan_backend}
-    elif "img_size" not in args and _takes(timm.model_entrypoint(name), "img_size"):
+    if "img_size" in taken:
         arguments["img_size"] = shape.size
+    if ours:
+        arguments["scan"] = scan_backend
     try:
         model = timm.create_model(name, **{**arguments, **args})
         if not isinstance(model, nn.Module):
@@ -134,25 +138,33 @@ def build_model(recipe: Recipe, shape: Shape, scan_backend: str, root: Path) -> 
         raise error.at("model.args") from None
     except Exception as error:  # whatever a factory does with arguments that make no sense
         first = str(error).strip().split("\n", 1)[0]
-        raise UserError(f"model '{name}' cannot be built: {first}", where="model.args") from error
+        named = next((f"model.args.{argument}" for argument in args if f"'{argument}'" in first), "model.args")
+        raise UserError(f"model '{name}' cannot be built: {first}", where=named) from error
 
 
 @cache
-def _takes(factory: Callable[..., nn.Module], argument: Literal["img_size", "drop_path_rate"]) -> bool:
-    """Say whether a model's factory takes an argument.
+def _taken(factory: Callable[..., nn.Module], others: str) -> frozenset[str]:
+    """Return which of `OFFERED` a model's factory takes beside other arguments, which are JSON.
 
-    No signature tells: timm's factories pass keywords on. So it is tried, without memory and without moving any generator.
+    No signature tells: factories pass keywords on. So it is tried, without memory and without moving any generator. What a refusal
+    names is not taken; whatever else is wrong shows where the model is built.
     """
+    name = factory.__name__
+    config = timm.get_pretrained_cfg(name)  # None for a user's own model that says nothing
+    offered: dict[str, Any] = dict(zip(OFFERED, (config.input_size[-1] if config else 224, 0.0), strict=True))
     with torch.random.fork_rng(devices=()), torch.device("meta"):
-        config = timm.get_pretrained_cfg(factory.__name__)  # None for a user's own model that says nothing
-        values = {"img_size": config.input_size[-1] if config else 224, "drop_path_rate": 0.0}
-        try:
-            factory(**{argument: values[argument]})
-        except TypeError:
-            return False
-        except Exception:  # it takes the argument; what else is wrong shows where the model is built
-            return True
-    return True
+        while True:
+            try:
+                timm.create_model(name, **{**offered, **json.loads(others)})
+            except TypeError as error:
+                refused = {argument for argument in offered if argument in str(error)}
+            except Exception:
+                refused = set()
+            else:
+                refused = set()
+            if not refused:
+                return frozenset(offered)
+            offered = {argument: value for argument, value in offered.items() if argument not in refused}
 
 
 def start_weights(model: nn.Module, recipe: Recipe, root: Path) -> str:

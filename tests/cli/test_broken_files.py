@@ -149,7 +149,7 @@ def test_studies_that_are_not_there(name: str, project: Folder, slws: Slws, caps
     [
         ("shufflemamba_micro,", "shufflemamba_mikro,", ["no model 'shufflemamba_mikro'", "(model.name)", "did you mean 'shufflemamba_micro'?"]),
         ("name: digits", "name: digit", ["'digit'", "did you mean 'digits'?", "(data.name)"]),
-        ("{embed_dim: 16, depth: 2}", "{embed_dims: 16}", ["cannot be built", "embed_dims", "(model.args)"]),
+        ("{embed_dim: 16, depth: 2}", "{embed_dims: 16}", ["cannot be built", "embed_dims", "(model.args.embed_dims)"]),
     ],
 )  # fmt: skip
 def test_names_that_only_the_science_tower_knows(

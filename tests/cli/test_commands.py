@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY, Folder, Slws
 
-from slws_lab.lab import science
+from slws_lab.cli.show_plan import _unknown
+from slws_lab.lab import examining, science
+from slws_lab.lab.planning import plan
+from slws_lab.lab.project import Project
 from slws_lab.spec import expand, load_any_recipe, load_study
 from slws_lab.tracking import Workspace, journal
 
@@ -164,6 +169,76 @@ def test_doctor_names_the_back_ends_and_the_store(
     assert {finding["topic"] for finding in found} >= {"python", "gpu", "scan", "packages", "mlflow", "disk", "git"}
     assert any("chunked" in finding["text"] for finding in found)
     assert not project.workspace.exists()
+
+
+def test_a_folder_that_is_no_git_repository_is_a_remark_of_the_doctor(
+    tmp_path: Path, slws: Slws, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examining.science, "ask", lambda *_: {"reference": "works"})
+    monkeypatch.setattr(examining, "LOW_DISK_GB", 0.0)
+    assert slws("doctor", cwd=tmp_path) == 0
+    assert f"ok  git       {tmp_path} is no git repository" in capsys.readouterr().out
+
+
+def test_a_plan_ends_with_the_name_of_a_study_that_is_found_by_it(
+    project: Folder, slws: Slws, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {"params": 1000, "data_fingerprint": "aa"}
+    monkeypatch.setattr(science, "check", lambda project, asked=None: {arm.id: known for arm in project.design.arms})
+    (project.path / "studies/deep").mkdir()
+    deep = project.path / "studies/deep/tiny.yaml"
+    deep.write_text(project.study.read_text().replace("../", "../../"))
+    elsewhere = project.path.parent
+    for cwd, given, said in (
+        (project.path, "studies/tiny.yaml", "tiny"),
+        (project.path / "studies", "tiny.yaml", "tiny"),
+        (project.path, "studies/deep/tiny.yaml", "studies/deep/tiny.yaml"),
+        (elsewhere, project.study, project.study),
+    ):
+        assert slws("plan", given, cwd=cwd) == 0
+        assert capsys.readouterr().out.endswith(f"run it: slws run {said}\n")
+        assert slws("status", given, cwd=cwd) == 1
+        assert capsys.readouterr().out.endswith(f"6 of 6 runs are missing: slws run {said}\n")
+
+
+def test_the_status_prints_means_with_the_decimals_of_the_tables(
+    project: Folder, slws: Slws, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {"params": 1000, "data_fingerprint": "aa"}
+    monkeypatch.setattr(science, "check", lambda project, asked=None: {arm.id: known for arm in project.design.arms})
+    _plant(project)
+    slws("status", "tiny", cwd=project.path)
+    printed = capsys.readouterr().out
+    assert "57.00 (n=3)" in printed and "59.00 (n=3)" in printed
+
+
+def test_of_many_arms_whose_cost_nobody_knows_the_first_are_named_shortly(
+    project: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {"params": 1000, "data_fingerprint": "aa"}
+    monkeypatch.setattr(science, "check", lambda project, asked=None: {arm.id: known for arm in project.design.arms})
+    text = project.study.read_text().replace(
+        "[none, linear]", "[none, linear, constant]\n  shuffle.max_rate: [0.5, 0.1]"
+    )
+    project.study.write_text(text.replace("grid: [shuffle.schedule]", "grid: [shuffle.schedule, shuffle.max_rate]"))
+    state = plan(Project.open(str(project.study)))
+    labels = [arm.label for arm in state.project.design.arms]
+    assert len(labels) == 5
+    assert _unknown(state, labels) == "any arm: not known before a run of it"
+    assert _unknown(state, labels[2:3]) == "schedule=linear, max_rate=0.1: not known before a run of it"
+    told = "4 arms (schedule=linear; schedule=linear, max_rate=0.1; schedule=constant; ...): not known before a run of each"
+    assert _unknown(state, labels[1:]) == told
+
+
+@pytest.mark.usefixtures("here")
+def test_a_plan_keeps_the_workspace_out_of_git(project: Folder, slws: Slws) -> None:
+    subprocess.run(["git", "init", "--quiet", project.path], check=True)
+    assert slws("plan", "tiny", cwd=project.path) == 0
+    assert slws("plan", "tiny", "--workspace", "other", cwd=project.path) == 0
+    assert (project.path / "other" / "cache").is_dir()
+    status = ["git", "status", "--porcelain", "--untracked-files=all"]
+    said = subprocess.run(status, cwd=project.path, capture_output=True, text=True, check=True).stdout
+    assert said.split() == ["??", "experiments/tiny.yaml", "??", "pyproject.toml", "??", "studies/tiny.yaml"]
 
 
 def test_every_study_and_recipe_of_the_repository_loads() -> None:

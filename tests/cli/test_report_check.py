@@ -41,10 +41,43 @@ def test_what_is_stale_is_listed_with_exit_code_1(folder: Path, slws: Slws, caps
         "it says “" in printed
         and "Not checked, since nothing shows that they are this report's: paper/notes.txt" in printed
     )
-    assert "To do: `slws report tiny`" in printed
+    again = "To do: copy reports/tiny/tables/results.md to paper/results.md again\n"
+    assert printed.endswith(f"not what the report of tiny says: paper/results.md\n{again}")
     assert slws("report", "tiny", "--check", "--json", "paper", cwd=folder) == 1
     told = json.loads(capsys.readouterr().out)
     assert [one["kind"] for one in told["findings"]] == ["cell"] and told["unchecked"] == ["paper/notes.txt"]
+
+
+def test_a_table_within_an_article_is_to_be_copied_into_it_again_but_not_from_a_report_that_is_old(
+    folder: Path, slws: Slws, capsys: Printed
+) -> None:
+    table = (folder / "reports/tiny/tables/results.tex").read_text()
+    (folder / "article.tex").write_text("Results\n" + table.replace("73.1", "74.1"))
+    study = folder / "studies/tiny.yaml"
+    study.write_text(study.read_text() + "# a remark\n")
+    assert slws("report", "tiny", "--check", "article.tex", cwd=folder) == 1
+    again = "To do: copy table slws:tiny of reports/tiny/table.tex into article.tex again\n"
+    assert capsys.readouterr().out.endswith(again)
+    study.write_text(study.read_text().replace("margin: 1.0", "margin: 2.0"))
+    assert slws("report", "tiny", "--check", "article.tex", cwd=folder) == 1
+    assert capsys.readouterr().out.endswith("To do: `slws report tiny` makes it anew; then copy its tables again\n")
+
+
+def test_a_report_says_where_the_tables_of_ones_own_are_and_what_latex_calls_them(
+    folder: Path, slws: Slws, capsys: Printed
+) -> None:
+    study = folder / "studies/tiny.yaml"
+    told = []
+    for names in (["a"], ["a", "b", "c", "d"]):
+        study.write_text(
+            study.read_text().partition("report:")[0]
+            + f"report: {{tables: [{', '.join(f'{{name: {n}}}' for n in names)}]}}\n"
+        )
+        assert slws("report", "tiny", cwd=folder) == 0
+        told.append(capsys.readouterr().out.splitlines()[-1])
+    first = r"Tables:  reports/tiny/tables/a.tex \label{slws:tiny-a}"
+    assert r"\label{slws:tiny-a}" in (folder / "reports/tiny/tables/a.tex").read_text()
+    assert told[0] == first and told[1].startswith(f"{first}, ") and told[1].endswith(r"\label{slws:tiny-c}, ...")
 
 
 def test_many_findings_are_cut_short_and_json_has_all(folder: Path, slws: Slws, capsys: Printed) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from rich.console import Console
 
 from slws_lab.cli.show_tables import draw, fit
-from slws_lab.cli.terminal import out
+from slws_lab.cli.terminal import as_written, out, table, whole_words
 from slws_lab.reports.view import Cell, Column, Group, TableView
 
 COLUMNS = (
@@ -187,3 +188,27 @@ def test_text_from_files_is_no_markup(capsys: pytest.CaptureFixture[str], monkey
     )
     text = "\n".join(printed(view, 80, capsys, monkeypatch))
     assert all(part in text for part in ("[b]t[/b]", "[i]a", "[red]x[/red]", "[x]", "[g]")) and "\x1b" not in text
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_a_plans_table_breaks_no_word_where_the_terminal_has_the_room(width: int) -> None:
+    drawn = table("arm", "role", "compared to", "params", "done", "to run", "a run takes")
+    label = "schedule=constant, max_rate=0.25"
+    drawn.add_row(f"[bold]{label}[/]", "grid + variant", f"schedule=linear; {label}", "123,456", "0", "5", "12 min")
+    console = Console(width=width)
+    with console.capture() as caught:
+        console.print(whole_words(drawn, width))
+    lines = caught.get().splitlines()
+    assert max(map(len, lines)) <= width
+    words = " ".join(lines).split()
+    assert words.count("schedule=constant,") == words.count("max_rate=0.25") == 2
+    assert any(line.split()[-3:] == ["5", "12", "min"] for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(True, "true"), (None, "null"), (["my_models.py", False], "[my_models.py, false]"), (0.25, "0.25"), ("a b", "a b"),
+     ({"name": "a", "set": {"x": None}}, "{name: a, set: {x: null}}")],
+)  # fmt: skip
+def test_a_value_is_shown_as_a_study_writes_it(value: object, text: str) -> None:
+    assert as_written(value) == text

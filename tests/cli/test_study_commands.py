@@ -153,6 +153,18 @@ def test_a_root_without_the_digits_recipe_asks_for_one(
     assert "--recipe PATH" in capsys.readouterr().err
 
 
+def test_a_root_without_a_recipe_is_shown_a_whole_one_from_which_every_template_starts(
+    tmp_path: Path, slws: Slws, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pyproject.toml").touch()
+    assert slws("study", "new", "mine", "--template", "labels", cwd=tmp_path) == 2
+    lines = [line.removeprefix(" " * 4) for line in capsys.readouterr().err.splitlines() if line.startswith(" " * 4)]
+    assert len(lines) == 4 and not (tmp_path / "studies").exists()
+    (tmp_path / "mine.yaml").write_text("\n".join(lines))
+    for template in TEMPLATES:
+        assert slws("study", "new", template, "--template", template, "--recipe", "mine.yaml", cwd=tmp_path) == 0
+
+
 def test_the_tree_says_what_each_arm_changes_of_its_reference() -> None:
     lines = [line.lstrip("│├└─ ") for line in drawn(REPOSITORY / "studies" / "build_up.yaml", 200)]
     assert "recipe  ../experiments/shufflemamba_micro_digits.yaml" in lines

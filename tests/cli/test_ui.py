@@ -49,6 +49,14 @@ def test_it_says_where_each_study_and_report_is(
     assert Path(os.environ["SLWS_UI_ROOT"]) == shown.path and Path(os.environ["SLWS_UI_WORKSPACE"]) == shown.workspace
 
 
+def test_a_recipe_that_was_trained_is_named_once_whatever_seeds_there_are(
+    shown: Folder, slws: Slws, started: Started, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (shown.workspace / "mirror" / "train-tiny.json").write_text('{"open": false, "offsets": {}}')
+    assert slws("ui", cwd=shown.path) == 0
+    assert capsys.readouterr().out.count("  train-tiny: ") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "terminal", "opens"),
     [

@@ -77,7 +77,7 @@ def left(folder: Folder) -> list[str]:
     return [str(process.info) for process in processes(folder)] + [
         str(path)
         for path in files
-        if path.name.startswith(".")
+        if (path.name.startswith(".") and path.name != ".gitignore")
         or path.name.endswith(SIGNS)
         or path.name in ("claim", "lock")
         or (path.parent.name == "jobs" and not (path.suffix == ".log" and path.stat().st_size))

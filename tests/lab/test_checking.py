@@ -91,7 +91,9 @@ def test_a_changed_journal_is_named(project: Project) -> None:
     (attempt.path / "result.json").write_text(json.dumps(result))
     found = check(project)
     assert at(found, "changed") == [(attempt.run_id, "its line in records.csv would be another one")]
-    assert any(where.endswith("records.csv: row 1 (schedule=none), column val/top1") for where, _ in at(found, "cell"))
+    assert any(
+        where.endswith("records.csv: row 1 (schedule=none, 0), column val/top1") for where, _ in at(found, "cell")
+    )
 
 
 def test_an_edited_study_is_named_only_if_the_report_would_be_another(project: Project) -> None:

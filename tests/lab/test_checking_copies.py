@@ -118,6 +118,19 @@ def test_files_that_are_not_the_reports_are_named_and_nothing_else_is_refused(
         check(project, [tmp_path / "nowhere"])
 
 
+def test_what_latex_leaves_in_a_folder_is_not_named_unless_it_is_given_itself(
+    whole: tuple[Project, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    project, files = whole
+    monkeypatch.setattr(reporting, "files", lambda *_: files)
+    (tmp_path / "results.tex").write_bytes(files["tables/results.tex"])
+    ours = next(Path(name).name for name in files if name.endswith(".pdf"))
+    for name in ("paper.aux", "paper.log", "paper.synctex.gz", "paper.pdf", "data.gz", "paper.tex", ours):
+        (tmp_path / name).write_text("1")
+    found = check(project, [tmp_path, tmp_path / "paper.log"])
+    assert sorted(Path(name).name for name in found.unchecked) == sorted([ours, "data.gz", "paper.log", "paper.tex"])
+
+
 def two_studies(project: Project, files: dict[str, bytes], folder: Path) -> None:
     """Put tables of this study beside those of another one into a folder, which are called alike."""
     other = {name: text.replace(b"73.", b"55.").replace(b"tiny", b"small") for name, text in files.items()}

@@ -200,7 +200,10 @@ def test_a_command_that_is_killed_with_its_study_leaves_nothing_and_the_same_com
 def test_one_training_of_a_recipe_alone(tmp_path: Path, run_here: Here) -> None:
     folder = make_command_project(tmp_path / "project")
     said = run_here(folder, "train", str(folder.recipe), "--seed", "2", "--launcher", "in_process")
-    assert "val/top1" in said and "deit-s2-" in said
+    (run,) = Workspace(folder.workspace).folders()
+    assert "val/top1" in said and run.run_id.startswith("deit-s2-")
+    assert said.endswith(f"Look at it:  slws why {run.run_id}, slws ui\n")
+    assert (folder.workspace / ".gitignore").read_text() == "*\n"
 
 
 def test_eval_and_data_check_say_that_they_are_for_trainings(

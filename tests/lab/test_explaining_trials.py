@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Folder, Here, make_project
+from conftest import RECIPE, Folder, Here, make_project
 
 from slws_lab.lab.explaining import why
 from slws_lab.lab.project import Project
@@ -51,6 +51,14 @@ def test_why_says_which_trial_a_run_was_and_how_it_ended(tmp_path: Path, run_her
     assert "trial 1 of search 'tiny': pruned at 2\n" in run_here(folder, "why", run_id)
     told = json.loads(run_here(folder, "why", run_id, "--json"))
     assert told["trials"] == [{"search": "tiny", "trial": "1", "state": "pruned at 2"}]
+
+
+def test_why_shows_values_as_a_recipe_writes_them(tmp_path: Path, run_here: Here) -> None:
+    recipe = RECIPE.replace("depth: 2}", "depth: 2, gate: true}") + "models: [mine.py]\n"
+    folder = make_project(tmp_path, study=STUDY, recipe=recipe)
+    (folder.path / "mine.py").touch()
+    shown = [line.split() for line in run_here(folder, "why", pruned(folder)).splitlines()]
+    assert ["model.args.gate", "true"] in shown and ["models", "[mine.py]"] in shown
 
 
 def test_a_search_that_cannot_be_read_is_named_and_hides_nothing(tmp_path: Path, run_here: Here) -> None:

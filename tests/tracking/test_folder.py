@@ -60,6 +60,17 @@ def test_many_files_are_written_whole_and_take_their_names_last(tmp_path: Path) 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
+def test_a_workspace_is_made_with_what_keeps_it_out_of_git_and_no_folder_of_another_is(tmp_path: Path) -> None:
+    for name in ("old", "own", "shared"):
+        (tmp_path / name / "runs").mkdir(parents=True)
+    (tmp_path / "own" / ".gitignore").write_text("mlflow.db")
+    (tmp_path / "shared" / "paper.tex").touch()
+    for name in ("new", "old", "own", "shared"):
+        Workspace(tmp_path / name).make()
+    found = {path.parent.name: path.read_text() for path in tmp_path.glob("*/.gitignore")}
+    assert found == {"new": "*\n", "old": "*\n", "own": "mlflow.db"}
+
+
 def test_a_run_folder_holds_its_run(folder: RunFolder) -> None:
     assert folder.spec() == RUN
     assert folder.canonical()["model.name"] == "m"

@@ -75,7 +75,7 @@ def test_each_system_is_checked_at_32_pixels_and_built_as_known(few: Path) -> No
 
 
 def test_only_models_that_are_made_for_one_size_are_told_the_size() -> None:
-    told = {name: build._takes(timm.model_entrypoint(name), "img_size") for name in SYSTEMS}
+    told = {name: "img_size" in build._taken(timm.model_entrypoint(name), "{}") for name in SYSTEMS}
     assert told == {name: fixed for name, (_, fixed) in SYSTEMS.items()}
 
 
@@ -153,3 +153,6 @@ def test_the_guides_own_model_trains(few: Path, tmp_path: Path) -> None:
     given = YAML(typ="safe", pure=True).load(code[2])
     (tmp_path / given["models"][0]).write_text(code[1])
     assert trained(run(few, "", **given), tmp_path).params == 10 * (3 * 32 * 32 + 1)
+    mistyped = {**given, "model": {**given["model"], "args": {"bais": False}}}
+    (answer,) = check([run(few, "", **mistyped)], tmp_path)
+    assert answer["error"]["where"] == "model.args.bais"

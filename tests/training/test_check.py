@@ -30,7 +30,7 @@ def test_a_timm_model_with_token_blocks_is_fine() -> None:
     ("changes", "where", "said"),
     [
         ({"model": {"name": "shufflemamba_mikro"}}, "model.name", "did you mean 'shufflemamba_micro'?"),
-        ({"model": {"args": {"depht": 3}}}, "model.args", "depht"),
+        ({"model": {"args": {"depht": 3}}}, "model.args.depht", "depht"),
         ({"model": {"args": {"scan": "reference"}}}, "model.args", "resources: {scan: NAME}"),
         ({"model": {"args": {"patch_size": 0}}}, "model.args", "cannot be built"),
         ({"model": {"args": {"img_size": 16}}}, "model.args", "does not take images of 8 px"),

@@ -42,6 +42,26 @@ def own(name: str, **changes: object):  # type: ignore[no-untyped-def]
     return run.model_copy(update={"model": run.model.model_copy(update={"name": name, "args": {}, "drop_path": 0.0})})
 
 
+SIZED = """\
+import torch
+from timm.models import register_model
+
+
+class Sized(torch.nn.Module):
+    def __init__(self, num_classes, in_chans, img_size, WANTED):
+        super().__init__()
+        self.head = torch.nn.Linear(in_chans * img_size**2, num_classes)
+
+    def forward(self, images):
+        return self.head(images.flatten(1))
+
+
+@register_model
+def NAME(pretrained, num_classes, in_chans, pretrained_cfg=None, pretrained_cfg_overlay=None, cache_dir=None, **args):
+    return Sized(num_classes, in_chans, **args)
+"""
+
+
 def trained(run, root: Path) -> TrainResult:  # type: ignore[no-untyped-def]
     return train(run, Surroundings(root / "out", torch.device("cpu"), lambda epoch, metrics: None, root=root))
 
@@ -119,3 +139,23 @@ def test_a_checkpoint_that_has_changed_since_the_plan_is_refused(tmp_path: Path)
     (tmp_path / "start.pth").write_bytes(b"two")
     with pytest.raises(UserError, match="has changed since the run was planned"):
         trained(run, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"), [("sized_a", "gate=False"), ("sized_b", "gate"), ("sized_c", "gate, drop_path_rate=0.5")]
+)
+def test_a_users_model_gets_the_size_of_the_images_whatever_else_it_asks_for(
+    name: str, wanted: str, tmp_path: Path
+) -> None:
+    (tmp_path / "my_models.py").write_text(SIZED.replace("NAME", name).replace("WANTED", wanted))
+    run = own(name, shuffle={"schedule": "none"})
+    run = run.model_copy(update={"model": run.model.model_copy(update={"args": {"gate": True}})})
+    assert check([run], tmp_path)[0].get("params") == 64 * 10 + 10
+
+
+def test_a_mistyped_argument_of_a_users_model_is_named_with_its_place(tmp_path: Path) -> None:
+    (tmp_path / "my_models.py").write_text(SIZED.replace("NAME", "sized_d").replace("WANTED", "gate=False"))
+    run = own("sized_d", shuffle={"schedule": "none"})
+    run = run.model_copy(update={"model": run.model.model_copy(update={"args": {"gat": True}})})
+    error = check([run], tmp_path)[0]["error"]
+    assert error["where"] == "model.args.gat" and "unexpected keyword argument 'gat'" in error["given"]

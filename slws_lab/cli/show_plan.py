@@ -58,9 +58,10 @@ def plan_json(state: Plan) -> dict[str, Any]:
     """Return a plan as a machine reads it."""
     design, metric = state.project.design, state.project.study.spec.metric
     arms = [
-        {"id": arm.id, "label": arm.label, "settings": arm.settings, "roles": [asdict(role) for role in arm.roles]}
+        {"id": arm.id, "label": arm.label, "settings": arm.settings, "roles": [asdict(role) for role in arm.roles],
+         "seeds": design.seeds_of(arm.id)}
         for arm in design.arms
-    ]
+    ]  # fmt: skip
     runs = [
         {"run_id": run.run_id, "arm": run.arm.id, "seed": run.seed, "status": run.record.status, "cause": run.record.cause,
          "attempt": run.record.attempt, "attempts": run.record.attempts, "differs": run.record.differs,

@@ -162,7 +162,7 @@ def _is_torn(path: Path) -> bool:
             begins = file.read(len(ZIP_BEGINS))
     except PermissionError:  # the command says so itself, and as what it runs
         return False
-    return not begins or (begins == ZIP_BEGINS and not zipfile.is_zipfile(path))
+    return ZIP_BEGINS.startswith(begins) and not zipfile.is_zipfile(path)
 
 
 def _literals(recipe: CommandRecipe) -> Iterator[tuple[str, str]]:

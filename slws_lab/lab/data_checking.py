@@ -73,7 +73,8 @@ class RecipeFile:
             UserError: Any mistake in it, with its place; or it runs a command, whose data nobody knows.
         """
         project = Project.open(name)
-        recipe = project.design.arms[0].recipe
+        arms = project.design.arms
+        recipe = next((arm for arm in arms if any(role.kind == "baseline" for role in arm.roles)), arms[0]).recipe
         if not isinstance(recipe, Recipe):
             raise UserError("the study runs a command, which reads its data by itself", where=name)
         return cls(resolve_stages(recipe)[-1], project.study)

@@ -104,7 +104,7 @@ def arm_names(design: Design) -> dict[str, str]:
     """
     first, headers = baseline(design), factor_names(design)
     changed = {arm.id: _difference(arm, first.settings, headers) for arm in design.arms}
-    said = {arm.id: arm.roles[0].text if _is_reference(arm) else changed[arm.id] for arm in design.arms}
+    said = {arm.id: arm.roles[0].text if _is_called(arm, first) else changed[arm.id] for arm in design.arms}
     own = {arm.id: said[arm.id] if arm is first else changed[arm.id] for arm in design.arms}
     labels = {arm.id: arm.label for arm in design.arms}
     return next((names for names in (said, own) if len(set(names.values())) == len(names)), labels)
@@ -132,9 +132,9 @@ def baseline(design: Design) -> Arm:
     return next(arm for arm in design.arms if arm.is_baseline)
 
 
-def _is_reference(arm: Arm) -> bool:
-    """Say whether an arm is nothing but that; one that is compared somewhere is called by what it changes."""
-    return all(role.reference is None for role in arm.roles)
+def _is_called(arm: Arm, first: Arm) -> bool:
+    """Say whether an arm is called by its role: it is nothing but a reference, and no second one by the name of baseline."""
+    return all(role.reference is None for role in arm.roles) and (arm is first or arm.roles[0].kind != "baseline")
 
 
 def _difference(arm: Arm, usual: Settings, headers: dict[str, str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from slws_lab.errors import UserError, nearest
@@ -55,16 +55,25 @@ def check(study: Study, design: Design) -> None:
                             where=study.source.where((*loc, "arm")), todo="name more of its levels")  # fmt: skip
 
 
-def journal_name(metric: ShownMetric, study_metric_weights: str) -> str:
+def journal_name(metric: ShownMetric, study_metric_weights: str, names: Collection[str]) -> str:
     """Return the name under which the journal holds a metric: of one of an evaluation that with the weights that are asked for.
 
     Args:
         metric: The metric.
         study_metric_weights: `raw` or `ema`, as of the study's metric.
+        names: What the runs record. A command may average val/top1 and no train/top1, which then is shown as it is.
     """
     if not metric.name.startswith(("val/", *FITTED)) or metric.name.endswith("_ema"):
         return metric.name
-    return metric.name + ("_ema" if (metric.weights or study_metric_weights) == "ema" else "")
+    averaged = f"{metric.name}_ema"
+    if metric.weights is None and metric.name in FITTED and averaged not in names:
+        return metric.name
+    return averaged if (metric.weights or study_metric_weights) == "ema" else metric.name
+
+
+def recorded_by(design: Design) -> tuple[str, ...]:
+    """Return the names of the metrics that runs of any arm record."""
+    return tuple(dict.fromkeys(name for arm in design.arms for name in recorded(arm.recipe)))
 
 
 def recorded(recipe: AnyRecipe) -> tuple[str, ...]:
@@ -182,8 +191,8 @@ class _Check:
         return next((i for i, group in enumerate(groups) if matches(arm.settings, dict(group.where))), -1)
 
     def _metric(self, metric: ShownMetric, number: int) -> None:
-        names = recorded(self.design.arms[0].recipe)
-        if journal_name(metric, self.study.spec.metric.weights) not in names:
+        names = recorded_by(self.design)
+        if journal_name(metric, self.study.spec.metric.weights, names) not in names:
             averaged = "the moving average (ema) of " if metric.name in names else ""
             raise UserError(f"no run records {averaged}{metric.name!r}", where=self._where(("metrics", number, "name")),
                             allowed=", ".join(names), todo="" if averaged else nearest(metric.name, names))  # fmt: skip

@@ -277,7 +277,7 @@ class Stage:
     def _note_broken(self) -> None:
         """Take over from the loaders which images could not be read, over all ranks."""
         if self.recipe.data.on_broken == "skip":
-            for split, loader in self.loaders.items():
+            for split, loader in (*self.loaders.items(), *self.evaluated.items()):
                 named = {f"{split}/{sample_id}": cause for sample_id, cause in loader.broken.items()}
                 self.progress.broken |= self.world.merge(named)
 

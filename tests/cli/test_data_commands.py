@@ -17,6 +17,14 @@ from typer.main import get_command
 from slws_lab.cli.app import app
 from slws_lab.spec import DataSpec
 
+OUT_OF_ORDER = """name: tiny
+question: q
+recipe: ../experiments/tiny.yaml
+factors: {data.label_fraction: {levels: [1.0, 0.25], off: 1.0}, model.drop_path: [0.0, 0.1]}
+designs: [{leave_one_out: [data.label_fraction, model.drop_path]}, {grid: [model.drop_path]}]
+seeds: 3
+"""
+
 
 @pytest.fixture
 def images(tmp_path: Path) -> Folder:
@@ -56,6 +64,9 @@ def test_of_a_study_the_data_of_its_baseline_are_read(
     for named in (str(images.study), images.study.stem):
         assert slws("data", "check", named, "--json", cwd=images.path) == 0
         assert json.loads(capsys.readouterr().out)["splits"]["train"]["samples"] == 2, "one of four a class"
+    images.study.write_text(OUT_OF_ORDER)
+    assert slws("data", "check", str(images.study), "--json", cwd=images.path) == 0
+    assert json.loads(capsys.readouterr().out)["splits"]["train"]["samples"] == 8, "the first arm has all on"
     assert slws("data", "check", "absent", cwd=images.path) == 2
     assert "no study 'absent'" in capsys.readouterr().err
 

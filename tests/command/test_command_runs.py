@@ -233,7 +233,7 @@ def archive(path: Path) -> bytes:
     return path.read_bytes()
 
 
-@pytest.mark.parametrize("part", [0.0, 0.05, 0.5, 0.999])
+@pytest.mark.parametrize("part", [0.0, 1e-5, 0.05, 0.5, 0.999])
 def test_a_checkpoint_that_a_kill_has_torn_is_as_none(folder: Folder, tmp_path: Path, part: float) -> None:
     run, checkpoint = run_of(folder, RESUME), tmp_path / "checkpoint.pth"
     whole = archive(checkpoint)

@@ -50,6 +50,16 @@ def test_references_that_their_roles_tell_apart_are_called_by_these(plant: Plant
     ]
 
 
+def test_only_what_all_names_start_from_is_called_the_baseline(plant: Plant) -> None:
+    factors = FACTORS.replace("seeds: 3", "  model.drop_path: [0.0, 0.1]\nseeds: 3")
+    blocks = "designs:\n  - leave_one_out: [shuffle.schedule, model.drop_path]\n  - grid: [train.lr]\n"
+    design = plant(factors + blocks, lambda settings, seed: None).design
+    names = wording.arm_names(design)
+    usual = next(arm for arm in design.arms if any(role.kind == "baseline" for role in arm.roles))
+    assert names[design.arms[0].id] == "all on" and names[usual.id] == "schedule=none, drop_path=0.0"
+    assert "baseline" not in names.values()
+
+
 def test_an_arm_is_found_by_the_name_that_tables_give_it(tmp_path: Path) -> None:
     head = "name: s\nquestion: q\nrecipe: ../experiments/tiny.yaml\n"
     project = Project.open(str(make_project(tmp_path, head + AROUND_TWO).study))

@@ -138,10 +138,18 @@ def test_how_well_a_run_fits_its_training_images_is_recorded_only_where_the_reci
     asked = HEAD.replace("seeds: 3", "seeds: 3\nset: {train.eval_train: true}")
     study, design = load(tmp_path, asked + table)
     (fitted, _) = study.spec.report.tables[0].metrics or ()
-    assert [journal_name(fitted, weights) for weights in ("raw", "ema")] == ["train/top1", "train/top1_ema"]
+    names = recorded(design.arms[0].recipe)
+    assert [journal_name(fitted, weights, names) for weights in ("raw", "ema")] == ["train/top1", "train/top1_ema"]
+    assert journal_name(fitted, "ema", ("val/top1_ema", "train/top1")) == "train/top1", (
+        "of a command that averages no other"
+    )
     assert {"train/top1", "train/top1_ema"} <= set(recorded(design.arms[0].recipe))
     with pytest.raises(UserError, match="no run records"):
         load(tmp_path, HEAD + table)
+    varied = HEAD.replace("  train.lr: [0.1, 0.2]", "  train.eval_train: [false, true]").replace(
+        "train.lr]", "train.eval_train]"
+    )
+    load(tmp_path, varied + table)  # which the first arm does not record
 
 
 def test_the_names_of_what_trainings_record_are_those_that_a_stage_reports() -> None:

@@ -13,8 +13,8 @@ from slws_lab.reports.tables.cells import cell
 from slws_lab.reports.view import Cell, Column, TableView
 
 NOTE = (
-    "Device-hours are of the runs with a result (a run on two devices counts twice). Seconds and images/s are means, peak memory the "
-    "largest; images/s and memory are of finished runs. Attempts are lost that failed or were made once more."
+    "Device-hours are of the runs with a result (a run on two devices counts twice). Seconds and images/s (of the last epoch) are means, "
+    "peak memory the largest; images/s and memory are of finished runs. Attempts are lost that failed or were made once more."
 )
 
 

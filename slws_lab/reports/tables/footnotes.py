@@ -67,9 +67,9 @@ def _asked(design: Design) -> str:
     """Say that n differs by the study's own plan, where blocks ask for different numbers of seeds."""
     few = [len(design.seeds_of(arm.id)) for arm in design.arms if arm.seeds is not None]
     numbers = " or ".join(map(str, sorted({*few})))
-    arms = wording.plural(len(design.arms), "arm")
+    arms, have = wording.plural(len(design.arms), "arm"), "has" if len(few) == 1 else "have"
     return (
-        f"As the study asks, {len(few)} of {arms} have only the first {numbers} of the {len(design.seeds)} seeds."
+        f"As the study asks, {len(few)} of {arms} {have} only the first {numbers} of the {len(design.seeds)} seeds."
         if few
         else ""
     )

@@ -49,9 +49,24 @@ def _notes(measures: Measures, arms: list[str]) -> Iterator[str]:
         if any(not measures.estimates[arm_id].n for arm_id in arms):
             yield f"{wording.NOTHING} for a mean: no run has finished."
         if "n" not in measures.show:
+            yield _fewer(measures, arms)
             yield from sorted(
                 {f"{short} seeds have finished there." for a in arms if (short := measures.below_plan(a))}
             )
+
+
+def _fewer(measures: Measures, arms: list[str]) -> str:
+    """Name the arms whose means are over fewer seeds than others', where no column says so and nothing is missing."""
+    if measures.table.design.first_seeds is not None:
+        return ""
+    asked = {arm_id: len(due(measures.table)[arm_id]) for arm_id in arms}
+    names = wording.arm_names(measures.table.design)
+    few = [names[arm_id] for arm_id in arms if asked[arm_id] < max(asked.values())]
+    return (
+        f"Over fewer seeds than the others, as the study asks: {'; '.join(few)}. Compare by Δ, which is paired."
+        if few
+        else ""
+    )
 
 
 def _delta_note(measures: Measures, pairs: list[Contrast]) -> str:
@@ -72,8 +87,10 @@ def _references(measures: Measures, pairs: list[Contrast]) -> str:
 
 
 def _adjusted(table: ResultTable, pairs: list[Contrast]) -> str:
-    tested = max((contrast.family for contrast in pairs if contrast.verdict), default=0)
-    return "adjusted " + looks.correction_text(table, f"over {wording.plural(tested, 'contrast')}")
+    sizes = sorted({contrast.family for contrast in pairs if contrast.verdict}) or [0]
+    between = " to ".join(map(str, dict.fromkeys((sizes[0], sizes[-1])))) + f" contrast{'s' * (sizes[-1] != 1)}"
+    each = " within each block" if table.study.comparisons.family == "block" else ""
+    return "adjusted " + looks.correction_text(table, f"over {between}{each}")
 
 
 def _judged_notes(measures: Measures, pairs: list[Contrast]) -> Iterator[str]:

@@ -24,7 +24,7 @@ from slws_lab.reports.tables.cells import (
 from slws_lab.reports.tables.compared import verdict_mark
 from slws_lab.reports.view import Cell, Column
 from slws_lab.spec import Metric, ShownMetric
-from slws_lab.spec.reporting_checks import journal_name
+from slws_lab.spec.reporting_checks import journal_name, recorded_by
 
 FIRST = ("params", "flops", "n")  # before the metrics; all else follows them
 LAST = ("delta", "p", "verdict", "device_hours", "images_per_s", "peak_memory")
@@ -92,7 +92,14 @@ class Measures:
 
     def is_study_metric(self, metric: ShownMetric) -> bool:
         """Say whether a metric is the one that the study is judged by."""
-        return journal_name(metric, self.table.study.metric.weights) == self.table.study.metric.key
+        return self._name(metric) == self.table.study.metric.key
+
+    def _name(self, metric: ShownMetric) -> str:
+        return journal_name(metric, self.table.study.metric.weights, self._recorded)
+
+    @cached_property
+    def _recorded(self) -> tuple[str, ...]:
+        return recorded_by(self.table.design)
 
     def _metric(self, metric: ShownMetric) -> Measure:
         study = self.table.study.metric
@@ -102,7 +109,7 @@ class Measures:
                 self._estimate,
                 True,
             )
-        asked = Metric.of(journal_name(metric, study.weights))
+        asked = Metric.of(self._name(metric))
         values = {arm.id: self._values(arm.id, asked) for arm in self.table.design.arms}
         places = amounts.decimals(asked.name, [value for found in values.values() for value in found.values()])
         column = Column(amounts.header(metric, asked, own=False), True, amounts.better(metric))

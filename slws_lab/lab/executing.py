@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -212,8 +213,11 @@ def tidy(project: Project) -> None:
 
 def _is_left(claim: Path) -> bool:
     """Say whether a claim is a dead process's, or was emptied by one that died before it had removed it."""
-    owner = owner_of(claim)
-    return owner.dead if owner else claim.is_dir() and last_beat(claim) is None
+    if owner := owner_of(claim):
+        return owner.dead
+    with suppress(PermissionError):  # of a closed folder, which `shut` tells of
+        return claim.is_dir() and last_beat(claim) is None
+    return False
 
 
 def _progress(watched: Watched) -> Progress:

@@ -64,7 +64,7 @@ def test_folders_of_attempts_that_are_closed_cost_no_other_run(
     said, complained = process.communicate(timeout=240)
     assert process.returncode == 1, said + complained
     assert "Traceback" not in said + complained
-    assert "1 failed: its folder cannot be written: Permission denied" in said
+    assert "1 failed: its folder cannot be written: Permission denied" in said, complained
     statuses = [[attempt.status for attempt in run.attempts()] for run in Workspace(fresh.workspace).folders()]
     assert sorted(map(str, statuses)) == sorted(["[None]", "[None, 'finished']"] + 4 * ["['finished']"])
     for folder in folders:

@@ -127,7 +127,7 @@ def test_broken_images_are_counted_and_named_or_stop_the_training(start: Start, 
     )
     assert len(result.broken) == 3
     assert [curve[epoch]["data/broken"] for epoch in curve] == [3, 3]
-    run = cifar("parquet", path=str(broken), on_broken="skip")
+    run = cifar("parquet", path=str(broken), on_broken="skip", augment={"repeats": 16})
     short = run.train.model_copy(update={"epochs": 1, "warmup_epochs": 0, "eval_train": True})
     result, _ = start(run.model_copy(update={"train": short}), "once")
     assert len(result.broken) == 3, "an evaluation of the training images meets those that the epoch did not draw"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,3 +58,15 @@ def test_what_a_document_says_of_a_study_stands_in_its_table(document: str, repo
         assert any({text for text in cells if "±" in text} <= one for one in of_arm)
     shown = {cell for line in said for cell in line if re.fullmatch(DIFFERENCE, cell)}
     assert shown <= {cell.text for row in view.rows for cell in row}
+
+
+@pytest.mark.parametrize("report", REPORTS, ids=lambda path: path.name)
+def test_a_committed_report_is_up_to_date(report: Path, tmp_path: Path) -> None:
+    """As `slws report STUDY --check` says it where the run folders are not; it takes pictures of another matplotlib as they are."""
+    for name in ("studies", "experiments"):
+        shutil.copytree(REPOSITORY / name, tmp_path / name)
+    shutil.copytree(report, tmp_path / "reports" / report.name)
+    (tmp_path / "pyproject.toml").touch()
+    command = [sys.executable, "-m", "slws_lab.cli", "report", report.name, "--check"]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr

@@ -77,7 +77,7 @@ def write_ablation(study: Study, trials: Sequence[Trial], wanted: Wanted) -> tup
         for objective, value in zip(_search(study).objectives, trial.values, strict=True)
     }
     origin = Origin(path.stem, trial.number, trial.settings, values, sum(one.eligible for one in trials), order, by,
-                    Path(recipe).as_posix(), study_word(study.root, path))  # fmt: skip
+                    Path(recipe).as_posix(), _word_in_file(study.root, path))  # fmt: skip
     write_text(path, ablation_yaml(study, origin, wanted.seeds))
     try:
         made = load_study(path)
@@ -89,8 +89,8 @@ def write_ablation(study: Study, trials: Sequence[Trial], wanted: Wanted) -> tup
     return made, trial
 
 
-def study_word(root: Path, path: Path) -> str:
-    """Return a study's file as commands take it: its name under studies/, else its path."""
+def _word_in_file(root: Path, path: Path) -> str:
+    """Return a study as commands in a file of its project name it, wherever they are given: its name under studies/, else its path."""
     place = path.resolve()
     if place.parent == (root / "studies").resolve():
         return path.stem

@@ -16,7 +16,9 @@ from slws_lab.reports import main_view, wording
 from slws_lab.reports.formats import to_csv, to_markdown
 from slws_lab.spec import expand, load_study
 
-REPORTS = [REPOSITORY / "reports" / name for name in ("quickstart", "slws_cifar10_cpu")]  # others are whoever works here's own
+REPORTS = [
+    REPOSITORY / "reports" / name for name in ("quickstart", "slws_cifar10_cpu")
+]  # not those of whoever works here
 DIFFERENCE = r"[+−]\d+\.\d\d(?: \[[+−]\d+\.\d\d, [+−]\d+\.\d\d\])?"
 
 
